@@ -1,0 +1,74 @@
+/*
+ * image: one ELF file as the analyser sees it: segments, executable bytes, names, imports, FDEs. Owns the only use of libelf (and libdwarf).
+ *
+ * Read-only after image_open and safe to share between threads. Only x86-64 ET_EXEC and ET_DYN files are accepted.
+ */
+#ifndef ANALYZE_ELF_IMAGE_H
+#define ANALYZE_ELF_IMAGE_H
+
+#include "formats/base/addr.h"
+#include "formats/base/err.h"
+#include "formats/base/file.h"
+#include "formats/module.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct image_segment { /* PT_LOAD */
+	uint64_t vaddr, memory_size, offset, file_size;
+	bool readable, writable, executable;
+};
+
+/* A function symbol of .dynsym or .symtab. */
+struct image_symbol {
+	uint64_t vaddr, size;
+	const char *name; /* borrowed from the file */
+	uint8_t is_ifunc, is_global;
+};
+
+/* A GOT slot bound by the dynamic linker (JUMP_SLOT, GLOB_DAT) to a function symbol. */
+struct image_import {
+	uint64_t slot;
+	const char *name; /* borrowed */
+};
+
+/* One FDE of .eh_frame. */
+struct image_fde {
+	uint64_t start, size; /* vaddr, bytes of the range it describes */
+	uint64_t fde, cie;    /* vaddr of the FDE's and its CIE's length field */
+	uint64_t lsda;	      /* vaddr of its exception table, 0 = none */
+	uint64_t personality; /* vaddr the CIE's personality pointer denotes (of the indirection slot when indirect), 0 = none */
+	uint8_t lsda_encoding, personality_encoding, signal_frame;
+};
+
+struct image {
+	struct file_data file;
+	struct module_identity identity;
+	struct image_segment *segments;
+	struct image_symbol *symbols; /* sorted by (vaddr, global first, name) */
+	struct image_import *imports; /* sorted by slot */
+	struct image_fde *fdes;	      /* sorted by start */
+	uint64_t *code_pointers;      /* vaddrs in executable segments that stand in data (relative relocations, .init_array; in non-PIE also aligned
+					 words of data segments), sorted, unique */
+	size_t segment_count, symbol_count, import_count, fde_count, code_pointer_count;
+	uint64_t text_base, text_size; /* executable span, vaddr and bytes */
+	uint64_t load_low, load_high;  /* span of all PT_LOADs */
+	uint64_t eh_frame, eh_frame_size; /* vaddr, bytes; 0 if none */
+	bool pie, is_go;
+};
+
+/* Opens and reads `path`. ERR_MISSING/PERMISSION/IO, ERR_FORMAT (not ELF, damaged: offset named), ERR_UNSUPPORTED (class, machine, type). */
+int image_open(const char *path, struct image *ret_image, struct err *e) MUST_CHECK;
+void image_close(struct image *image);
+
+/* Borrowed pointer to the file bytes behind [address, address + size), or NULL if any of it is not backed by the file. */
+const uint8_t *image_bytes(const struct image *image, vaddr address, size_t size);
+/* Like image_bytes for as many bytes as the segment holds from `address`; *ret_left gets their number. */
+const uint8_t *image_bytes_left(const struct image *image, vaddr address, size_t *ret_left);
+bool image_executable(const struct image *image, vaddr address);
+/* Symbol covering `address` exactly at its start, or NULL. */
+const struct image_symbol *image_symbol_at(const struct image *image, vaddr address);
+const struct image_import *image_import_at(const struct image *image, uint64_t slot);
+
+#endif

@@ -1,0 +1,108 @@
+/*
+ * profile: where a process spent its time and which way its branches went. Spec: formats/profile.md.
+ *
+ * On disk an append-only stream of self-contained chunks; in memory arrays. Addresses are (module index, vaddr), so profiles of different
+ * processes and hosts can be merged. A profile holds samples, or exact counts, or both; how it was made is in `info`.
+ */
+#ifndef FORMATS_PROFILE_H
+#define FORMATS_PROFILE_H
+
+#include "formats/base/addr.h"
+#include "formats/base/err.h"
+#include "formats/module.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define PROFILE_MAJOR 1
+#define PROFILE_MINOR 0
+#define PROFILE_NO_MODULE UINT32_MAX /* anonymous memory, JIT code, vdso, a place that could not be attributed */
+
+/* How the numbers came about, best first. */
+enum profile_source {
+	PROFILE_BRANCH_STACKS, /* hardware branch records: edges */
+	PROFILE_EXACT,	       /* counted or simulated executions: counts and edges are exact */
+	PROFILE_CYCLES,	       /* IP samples of a hardware event */
+	PROFILE_CLOCK,	       /* IP samples of cpu-clock or task-clock: no PMU */
+};
+
+struct profile_info {
+	uint8_t source; /* enum profile_source */
+	char *event;	/* "cycles:u", "cpu-clock:u", "callgrind"; owned */
+	char *kernel, *cpu, *command; /* uname -r; model name; command of the target. Owned, may be empty, never NULL after decoding */
+	uint64_t period;    /* events per sample, 0 if frequency was used */
+	uint64_t frequency; /* samples per second and thread asked for, 0 if none */
+	uint64_t start_ns, duration_ns; /* start: CLOCK_REALTIME, for people only; no plan depends on it */
+	uint64_t lost;			/* samples the kernel could not deliver */
+	uint64_t throttled;		/* times the kernel throttled us */
+	uint64_t target_cpu_ns;		/* CPU time of the target while recording */
+	uint64_t recorder_cpu_ns;	/* CPU time of the recorder */
+};
+
+/* One IP sample. In recorded order (by time within one flush; time_ns is since start). */
+struct profile_sample {
+	uint64_t time_ns;
+	uint64_t address; /* vaddr in the module; raddr when module is PROFILE_NO_MODULE */
+	uint32_t module, thread;
+	uint32_t first_branch; /* into branches; newest branch first */
+	uint16_t branch_count;
+};
+
+struct profile_branch {
+	uint64_t from, to; /* vaddr in their modules */
+	uint32_t from_module, to_module;
+	uint8_t mispredicted;
+};
+
+/* The instruction at `address` was executed `count` times. Sorted by (module, address), unique. */
+struct profile_count {
+	uint64_t address, count;
+	uint32_t module;
+};
+
+enum profile_edge_kind { PROFILE_EDGE_JUMP, PROFILE_EDGE_CALL, PROFILE_EDGE_RETURN };
+
+/* Control went `count` times from the instruction at `from` to `to`. Sorted by (from_module, from, to_module, to, kind), unique. */
+struct profile_edge {
+	uint64_t from, to, count, mispredicted;
+	uint32_t from_module, to_module;
+	uint8_t kind;
+};
+
+struct profile {
+	struct profile_info info;
+	struct module_identity *modules;
+	struct profile_sample *samples;
+	struct profile_branch *branches;
+	struct profile_count *counts;
+	struct profile_edge *edges;
+	size_t module_count, sample_count, branch_count, count_count, edge_count;
+	bool complete; /* false: the recorder was killed; everything up to then is here */
+};
+
+/* Whole-file encode (imports, merges) and decode of untrusted bytes. */
+int profile_encode(const struct profile *p, struct writer *w, struct err *e) MUST_CHECK;
+int profile_decode(const void *data, size_t size, const char *name, struct profile *ret_profile, struct err *e) MUST_CHECK;
+int profile_read(const char *path, struct profile *ret_profile, struct err *e) MUST_CHECK;
+void profile_free(struct profile *p);
+
+/* Index of the module with this identity, or PROFILE_NO_MODULE. */
+uint32_t profile_find_module(const struct profile *p, const struct module_identity *module);
+const char *profile_source_name(unsigned source);
+
+/*
+ * Streaming writer for the recorder. Modules and threads may be added at any time before the samples that name them. Each flush writes one
+ * self-contained chunk to `fd` with one write; profile_stream_close writes the final info and END. Killed in between, the file stays readable.
+ */
+struct profile_stream;
+int profile_stream_open(int fd, const char *name, const struct profile_info *info, struct profile_stream **ret_stream, struct err *e) MUST_CHECK;
+int profile_stream_module(struct profile_stream *s, const struct module_identity *module, uint32_t *ret_index, struct err *e) MUST_CHECK;
+/* `branches` (may be NULL) has sample->branch_count entries; sample->first_branch is ignored. Flushes by itself every 64 K samples or 1 MiB. */
+int profile_stream_sample(struct profile_stream *s, const struct profile_sample *sample, const struct profile_branch *branches,
+			  struct err *e) MUST_CHECK;
+int profile_stream_flush(struct profile_stream *s, struct err *e) MUST_CHECK;
+/* `info` may differ from the one at open in duration, lost, throttled and CPU times. Frees the stream also on error. */
+int profile_stream_close(struct profile_stream *s, const struct profile_info *info, struct err *e) MUST_CHECK;
+
+#endif
