@@ -109,10 +109,27 @@ static int write_temporary(int fd, const void *data, size_t size)
 	return fsync(fd);
 }
 
+/* A device or FIFO must not be replaced by a file: written in place. */
+static int write_special(const char *path, const void *data, size_t size, struct err *e)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+	if (fd < 0)
+		return err_set_errno(e, errno, "%s", path);
+	int failed = file_write_all(fd, data, size), saved = errno;
+	if (close(fd) < 0 && !failed) {
+		failed = -1;
+		saved = errno;
+	}
+	return failed ? err_set_errno(e, saved, "%s", path) : 0;
+}
+
 int file_write(const char *path, const void *data, size_t size, struct err *e)
 {
 	if (!strcmp(path, "-"))
 		return file_write_all(STDOUT_FILENO, data, size) < 0 ? err_set_errno(e, errno, "stdout") : 0;
+	struct stat existing;
+	if (!stat(path, &existing) && !S_ISREG(existing.st_mode))
+		return write_special(path, data, size, e);
 	char temporary[4096];
 	if ((size_t)snprintf(temporary, sizeof temporary, "%s.XXXXXX", path) >= sizeof temporary)
 		return err_set(e, ERR_USAGE, "%s: path too long", path);
