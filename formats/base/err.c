@@ -15,7 +15,7 @@ static const struct {
 #undef X
 };
 
-static void format_text(struct err *e, enum err_code code, const char *format, va_list args)
+static __attribute__((format(printf, 3, 0))) void format_text(struct err *e, enum err_code code, const char *format, va_list args)
 {
 	if (!e)
 		return;
