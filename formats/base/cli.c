@@ -165,8 +165,8 @@ static void print_error(const struct cli *cli, bool json, const struct err *e)
 			cli->verb && !cli->program->only ? cli->verb->name : "", e->text);
 		return;
 	}
-	json_t *object = json_pack("{s:{s:s, s:i, s:s}}", "error", "code", err_name(e->code), "status", err_exit_status(e->code), "text",
-				   e->text);
+	json_t *object =
+	    json_pack("{s:{s:s, s:i, s:s}}", "error", "code", err_name(e->code), "status", err_exit_status(e->code), "text", e->text);
 	char *text = object ? json_dumps(object, JSON_COMPACT | JSON_ENSURE_ASCII) : NULL;
 	printf("%s\n", text ? text : "{\"error\":{\"code\":\"INTERNAL\",\"status\":70,\"text\":\"error text is not UTF-8\"}}");
 	free(text);

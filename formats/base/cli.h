@@ -27,9 +27,9 @@ struct cli; /* parsed command line; valid while the verb runs */
 
 struct cli_verb {
 	const char *name;
-	const char *arguments; /* for --help: "ELF... [-o DIR]" */
-	const char *summary;   /* one line */
-	const char *details;   /* more for VERB --help, may be NULL */
+	const char *arguments;		  /* for --help: "ELF... [-o DIR]" */
+	const char *summary;		  /* one line */
+	const char *details;		  /* more for VERB --help, may be NULL */
 	const struct cli_option *options; /* ended by a zero entry; may be NULL */
 	int minimum, maximum;		  /* positional arguments; maximum -1 = any number */
 	/* 0 or a negated error code with `e` filled. */
@@ -37,8 +37,8 @@ struct cli_verb {
 };
 
 struct cli_program {
-	const char *name;    /* "repave-analyze" */
-	const char *summary; /* one line */
+	const char *name;		     /* "repave-analyze" */
+	const char *summary;		     /* one line */
 	const struct cli_verb *const *verbs; /* ended by NULL */
 	/* When set, the program has this one verb and takes no verb name (repave-dump). */
 	const struct cli_verb *only;

@@ -8,10 +8,9 @@
 static const struct {
 	const char *name, *text;
 	int status;
-} codes[ERR_CODE_COUNT] = {
-    [ERR_NONE] = {"none", "no error", 0},
+} codes[ERR_CODE_COUNT] = {[ERR_NONE] = {"none", "no error", 0},
 #define X(name, status, text) [ERR_##name] = {#name, text, status},
-    ERR_CODES(X)
+			   ERR_CODES(X)
 #undef X
 };
 

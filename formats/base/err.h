@@ -12,22 +12,22 @@
 #define MUST_CHECK __attribute__((warn_unused_result))
 
 /* X(name, exit status, text) */
-#define ERR_CODES(X)                                                                                                               \
-	X(NO, 1, "the answer is no")                                                                                               \
-	X(USAGE, 2, "usage")                                                                                                       \
-	X(MISSING, 3, "no such file")                                                                                              \
-	X(FORMAT, 3, "malformed file")                                                                                             \
-	X(UNSUPPORTED, 3, "unsupported input")                                                                                     \
-	X(MISMATCH, 3, "file does not match its subject")                                                                          \
-	X(ENVIRONMENT, 4, "the environment cannot do this")                                                                        \
-	X(PERMISSION, 4, "permission denied")                                                                                      \
-	X(IO, 4, "input/output error")                                                                                             \
-	X(REFUSED, 5, "target refused and untouched")                                                                              \
-	X(GONE, 5, "target is gone")                                                                                               \
-	X(ROLLED_BACK, 6, "failed and rolled back")                                                                                \
-	X(INCONSISTENT, 7, "target may be inconsistent")                                                                           \
-	X(INTERNAL, 70, "internal error")                                                                                          \
-	X(MEMORY, 70, "out of memory")                                                                                             \
+#define ERR_CODES(X)                                                                                                                       \
+	X(NO, 1, "the answer is no")                                                                                                       \
+	X(USAGE, 2, "usage")                                                                                                               \
+	X(MISSING, 3, "no such file")                                                                                                      \
+	X(FORMAT, 3, "malformed file")                                                                                                     \
+	X(UNSUPPORTED, 3, "unsupported input")                                                                                             \
+	X(MISMATCH, 3, "file does not match its subject")                                                                                  \
+	X(ENVIRONMENT, 4, "the environment cannot do this")                                                                                \
+	X(PERMISSION, 4, "permission denied")                                                                                              \
+	X(IO, 4, "input/output error")                                                                                                     \
+	X(REFUSED, 5, "target refused and untouched")                                                                                      \
+	X(GONE, 5, "target is gone")                                                                                                       \
+	X(ROLLED_BACK, 6, "failed and rolled back")                                                                                        \
+	X(INCONSISTENT, 7, "target may be inconsistent")                                                                                   \
+	X(INTERNAL, 70, "internal error")                                                                                                  \
+	X(MEMORY, 70, "out of memory")                                                                                                     \
 	X(BUSY, 75, "busy, try later")
 
 enum err_code {
@@ -35,7 +35,7 @@ enum err_code {
 #define X(name, status, text) ERR_##name,
 	ERR_CODES(X)
 #undef X
-	ERR_CODE_COUNT
+	    ERR_CODE_COUNT
 };
 
 struct err {

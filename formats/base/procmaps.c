@@ -79,7 +79,8 @@ static int read_text(const char *path, char **ret_text, struct err *e)
 {
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
-		return errno == ENOENT || errno == ESRCH ? err_set(e, ERR_GONE, "%s: no such process", path) : err_set_errno(e, errno, "%s", path);
+		return errno == ENOENT || errno == ESRCH ? err_set(e, ERR_GONE, "%s: no such process", path)
+							 : err_set_errno(e, errno, "%s", path);
 	struct file_data file;
 	int status = file_read_fd(fd, path, &file, e);
 	close(fd);
