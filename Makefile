@@ -69,8 +69,40 @@ endef
 $(foreach u,$(patsubst tests/unit/%.c,%,$(UNIT_SOURCES)),$(eval $(call unit_rule,$(u))))
 unit-tests: $(UNIT_TESTS)
 
+# Fuzz targets tests/fuzz/fuzz_x.c: libFuzzer with FUZZ=1 (clang), otherwise linked with tests/fuzz/replay.c, which runs corpus files.
+FUZZ         ?=
+FUZZ_SOURCES := $(wildcard tests/fuzz/fuzz_*.c)
+FUZZ_TESTS   := $(patsubst tests/fuzz/%.c,$(B)/fuzz/%,$(FUZZ_SOURCES))
+$(B)/fuzz/%: $(B)/tests/fuzz/%.c.o $(if $(FUZZ),,$(B)/tests/fuzz/replay.c.o) $(TOOLS:%=$(B)/lib%.a) $(FORMATS_LIB)
+	@mkdir -p $(@D)
+	$(CC) $(LDFLAGS) $(if $(FUZZ),-fsanitize=fuzzer) $^ $(foreach t,$(TOOLS),$(LIBS_$(t))) $(LIBS_formats) -o $@
+fuzz-tests: $(FUZZ_TESTS)
+
+# check: everything that must pass. gcc for the tools, the unit tests and the live tests; clang for warnings; clang with ASan and UBSan for the
+# unit tests and fuzz corpora. make check T=live/redzone runs the tests whose name contains that.
+T ?=
+check:
+	scripts/setup
+	$(MAKE) -j2 --no-print-directory CC=gcc all unit-tests
+	$(MAKE) -j2 --no-print-directory CC=clang all
+	$(MAKE) -j2 --no-print-directory CC=clang SAN=address,undefined all unit-tests fuzz-tests
+	tests/run $(if $(T),-t '$(T)') build/gcc build/clang-san
+
+SOURCES := $(foreach t,formats $(TOOLS) tests,$(shell find $(t) -name '*.[ch]'))
+fmt:
+	clang-format -i $(SOURCES)
+fmt-check:
+	clang-format --dry-run --Werror $(SOURCES)
+layers:
+	tests/layers.sh
+tidy: compdb
+	clang-tidy -quiet -p . $(filter %.c,$(filter-out tests/%,$(SOURCES)))
+compdb:
+	{ echo '['; for f in $(filter %.c,$(SOURCES)); do \
+	  printf '%s{"directory":"%s","file":"%s","command":"$(CC) $(CPPFLAGS) -std=gnu11 -c %s"}\n' "$$c" "$(CURDIR)" "$$f" "$$f"; c=,; done; echo ']'; } > compile_commands.json
+
 clean:
 	rm -rf build compile_commands.json
 
-.PHONY: all clean unit-tests
+.PHONY: all clean unit-tests fuzz-tests check fmt fmt-check layers tidy compdb
 -include $(shell test -d $(B) && find $(B) -name '*.d')
