@@ -171,7 +171,6 @@ static void each_wrong_field_is_refused_with_its_own_text(void **state)
 	    {32 + 7, 0xff, ERR_FORMAT, "pass the end"},
 	    {64 + 56 + 9, 0x08, ERR_FORMAT, "cannot be mapped from offset 0x840"},
 	    {64 + 56 + 32 + 7, 0xff, ERR_FORMAT, "larger in the file"},
-	    {64 + 56 + 40 + 7, 0xff, ERR_FORMAT, "end of the address space"},
 	    {64 + 56 + 40, 0, ERR_FORMAT, "larger in the file"},
 	    {64 + 56 + 16, 0x41, ERR_FORMAT, "cannot be mapped"},
 	    {64 + 56 + 17, 0x07, ERR_FORMAT, NULL},
@@ -205,6 +204,20 @@ static void overlapping_segments_are_refused(void **state)
 	store_u32(segment(&s, 1), 6);
 	assert_int_equal(sample_read(&s, &head, &e), -ERR_FORMAT);
 	assert_non_null(strstr(e.text, "no PT_LOAD"));
+}
+
+static void segments_that_wrap_are_refused(void **state)
+{
+	(void)state;
+	struct sample s = sample_make();
+	struct elfhead head;
+	struct err e;
+	put_segment(&s, 1, ELFHEAD_LOAD, ELFHEAD_EXECUTE, (uint64_t[]){0x740, 0x1740, 1, UINT64_MAX - 0x1000});
+	assert_int_equal(sample_read(&s, &head, &e), -ERR_FORMAT);
+	assert_non_null(strstr(e.text, "end of the address space"));
+	put_segment(&s, 1, ELFHEAD_LOAD, ELFHEAD_EXECUTE, (uint64_t[]){0x740, 0x1740, UINT64_MAX - 0x100, 1});
+	assert_int_equal(sample_read(&s, &head, &e), -ERR_FORMAT);
+	assert_non_null(strstr(e.text, "end of all files"));
 }
 
 static void every_truncation_is_refused_or_read_alike(void **state)
@@ -284,6 +297,7 @@ int main(void)
 	    cmocka_unit_test(text_hash_takes_two_segments_in_file_order),
 	    cmocka_unit_test(each_wrong_field_is_refused_with_its_own_text),
 	    cmocka_unit_test(overlapping_segments_are_refused),
+	    cmocka_unit_test(segments_that_wrap_are_refused),
 	    cmocka_unit_test(every_truncation_is_refused_or_read_alike),
 	    cmocka_unit_test(malformed_notes_give_no_build_id),
 	    cmocka_unit_test(own_memory_gives_the_same_as_own_file),
