@@ -106,3 +106,20 @@ clean:
 
 .PHONY: all clean unit-tests fuzz-tests check fmt fmt-check layers tidy compdb
 -include $(shell test -d $(B) && find $(B) -name '*.d')
+
+# Set up, install, demonstrate, measure.
+SETUP_ARGS ?=
+BENCH_PROGRAMS := $(B)/bench/cpu_sampler
+$(B)/bench/%: $(B)/tests/bench/%.c.o
+	@mkdir -p $(@D)
+	$(CC) $(LDFLAGS) $^ -o $@
+setup:
+	scripts/setup $(SETUP_ARGS)
+demo:
+	@B=$(B) scripts/demo
+bench:
+	@B=$(B) tests/bench/run
+install: all
+	install -d $(DESTDIR)$(PREFIX)/bin
+	install -m 755 $(BINARIES) scripts/repave $(DESTDIR)$(PREFIX)/bin/
+.PHONY: setup demo bench install

@@ -1,16 +1,17 @@
 /*
- * cpu_sampler PID [PERIOD_NS]: tells how much CPU a process has used, and how much of it in user mode.
+ * cpu_sampler PID...: tells how much CPU processes have used, and how much of it in user mode.
  *
  * A kernel without VIRT_CPU_ACCOUNTING_GEN (all Debian kernels) knows the sum of user and system time to the nanosecond but splits it
  * by asking at each 4 ms tick where the CPU is: over a 2 s window that is an error of several percent. So we ask more often: a
- * cpu-clock perf event on every CPU samples (pid, user or kernel) about 2,000 times a second, and
+ * cpu-clock perf event on every CPU samples (pid, user or kernel) about 3,000 times a second, and
  *         user time = exact sum * user samples / all samples of the process.
+ * One sampler must serve all processes that are compared: two see different phases of the tick, and differ by several percent.
  * Where the event is not permitted (needs root, CAP_PERFMON or perf_event_paranoid <= 0) the ticks of /proc/PID/stat do it.
  *
  * Protocol: first line "source samples" or "source ticks". Then for each line on stdin one line
- *         MONOTONIC_NS CPU_NS USER_UNITS ALL_UNITS
+ *         MONOTONIC_NS { CPU_NS USER_UNITS ALL_UNITS } for each PID in turn
  * where CPU_NS is user + system of all threads, dead ones included, and units count from the start. All numbers only grow; a caller
- * takes differences. Ends with status 0 at end of input, 1 if the process is gone, 2 usage, 4 if samples were lost.
+ * takes differences. Ends with status 0 at end of input, 1 if a process is gone, 2 usage, 4 if samples were lost.
  */
 #include <errno.h>
 #include <linux/perf_event.h>
@@ -27,9 +28,10 @@
 
 enum {
 	CPUS_MAX = 1024,
-	RING_PAGES = 64, /* 16 bytes a sample: 8 s at 2 kHz, and we drain every second */
+	PROCESSES_MAX = 8,
+	RING_PAGES = 64, /* 16 bytes a sample: 5 s at 3 kHz, and we drain every second */
 	DRAIN_MS = 1000,
-	PERIOD_NS = 499979, /* about 2 kHz; a prime, so that it does not march with the 4 ms tick */
+	PERIOD_NS = 317003, /* 4 ms tick / 12.618: as far from marching with the tick as a ratio can be */
 };
 
 struct ring {
@@ -38,12 +40,18 @@ struct ring {
 	size_t size;
 };
 
-struct sampler {
+struct process {
 	pid_t pid;
 	clockid_t clock;
+	uint64_t user, kernel;
+};
+
+struct sampler {
+	struct process processes[PROCESSES_MAX];
+	int process_count;
 	struct ring rings[CPUS_MAX];
 	unsigned ring_count;
-	uint64_t user, kernel, lost;
+	uint64_t lost;
 };
 
 /* The part of a PERF_RECORD_SAMPLE that PERF_SAMPLE_TID makes. */
@@ -51,13 +59,13 @@ struct sample_body {
 	uint32_t pid, tid;
 };
 
-static int ring_open(struct ring *ring, int cpu, uint64_t period_ns)
+static int ring_open(struct ring *ring, int cpu)
 {
 	struct perf_event_attr attr = {
 		.type = PERF_TYPE_SOFTWARE,
 		.size = sizeof(attr),
 		.config = PERF_COUNT_SW_CPU_CLOCK,
-		.sample_period = period_ns,
+		.sample_period = PERIOD_NS,
 		.sample_type = PERF_SAMPLE_TID,
 		.exclude_idle = 1,
 	};
@@ -79,13 +87,13 @@ static int ring_open(struct ring *ring, int cpu, uint64_t period_ns)
 }
 
 /* All online CPUs or none; true if sampling is on. */
-static bool sampler_open_rings(struct sampler *sampler, uint64_t period_ns)
+static bool sampler_open_rings(struct sampler *sampler)
 {
 	long cpus = sysconf(_SC_NPROCESSORS_CONF);
 	int cpu;
 
 	for (cpu = 0; cpu < cpus && cpu < CPUS_MAX; cpu++) {
-		int status = ring_open(&sampler->rings[sampler->ring_count], cpu, period_ns);
+		int status = ring_open(&sampler->rings[sampler->ring_count], cpu);
 
 		if (status == -ENODEV) /* offline */
 			continue;
@@ -107,12 +115,18 @@ static void ring_copy(const struct ring *ring, uint64_t at, void *to, size_t len
 
 static void sampler_count(struct sampler *sampler, const struct perf_event_header *header, const struct sample_body *body)
 {
-	if ((pid_t)body->pid != sampler->pid)
-		return;
-	if ((header->misc & PERF_RECORD_MISC_CPUMODE_MASK) == PERF_RECORD_MISC_USER)
-		sampler->user++;
-	else
-		sampler->kernel++;
+	int i;
+
+	for (i = 0; i < sampler->process_count; i++) {
+		struct process *process = &sampler->processes[i];
+
+		if ((pid_t)body->pid != process->pid)
+			continue;
+		if ((header->misc & PERF_RECORD_MISC_CPUMODE_MASK) == PERF_RECORD_MISC_USER)
+			process->user++;
+		else
+			process->kernel++;
+	}
 }
 
 static void sampler_drain_ring(struct sampler *sampler, struct ring *ring)
@@ -168,23 +182,37 @@ static int read_ticks(pid_t pid, uint64_t *ret_user, uint64_t *ret_system)
 	return 0;
 }
 
+static int process_answer(const struct process *process, bool sampled)
+{
+	uint64_t user = process->user, kernel = process->kernel;
+	struct timespec cpu;
+
+	if (clock_gettime(process->clock, &cpu) || (!sampled && read_ticks(process->pid, &user, &kernel))) {
+		fprintf(stderr, "cpu_sampler: process %d is gone\n", (int)process->pid);
+		return 1;
+	}
+	printf(" %lld%09ld %llu %llu", (long long)cpu.tv_sec, cpu.tv_nsec, (unsigned long long)user,
+	       (unsigned long long)(user + kernel));
+	return 0;
+}
+
 static int sampler_answer(struct sampler *sampler)
 {
-	struct timespec now, cpu;
-	uint64_t user = 0, kernel = 0;
+	struct timespec now;
+	int i, status = 0;
 
-	if (clock_gettime(sampler->clock, &cpu) || clock_gettime(CLOCK_MONOTONIC, &now) ||
-	    read_ticks(sampler->pid, &user, &kernel))
-		return 1;
+	clock_gettime(CLOCK_MONOTONIC, &now);
 	sampler_drain(sampler);
-	if (sampler->ring_count) {
-		user = sampler->user;
-		kernel = sampler->kernel;
-	}
-	printf("%lld%09ld %lld%09ld %llu %llu\n", (long long)now.tv_sec, now.tv_nsec, (long long)cpu.tv_sec, cpu.tv_nsec,
-	       (unsigned long long)user, (unsigned long long)(user + kernel));
+	printf("%lld%09ld", (long long)now.tv_sec, now.tv_nsec);
+	for (i = 0; i < sampler->process_count && !status; i++)
+		status = process_answer(&sampler->processes[i], sampler->ring_count > 0);
+	printf("\n");
 	fflush(stdout);
-	return sampler->lost ? 4 : 0;
+	if (sampler->lost) {
+		fprintf(stderr, "cpu_sampler: samples were lost\n");
+		status = 4;
+	}
+	return status;
 }
 
 /* Answers until end of input. Every byte '\n' is one question. */
@@ -215,26 +243,24 @@ static int sampler_serve(struct sampler *sampler)
 int main(int argc, char **argv)
 {
 	static struct sampler sampler;
-	long period = argc == 3 ? atol(argv[2]) : PERIOD_NS;
-	int status;
+	int i;
 
-	if (argc < 2 || argc > 3 || atoi(argv[1]) <= 0 || period < 50000) {
-		fprintf(stderr, "usage: cpu_sampler PID [PERIOD_NS >= 50000]\n");
+	if (argc < 2 || argc > 1 + PROCESSES_MAX) {
+		fprintf(stderr, "usage: cpu_sampler PID... (at most %d)\n", PROCESSES_MAX);
 		return 2;
 	}
-	sampler.pid = atoi(argv[1]);
-	if (clock_getcpuclockid(sampler.pid, &sampler.clock)) {
-		fprintf(stderr, "cpu_sampler: no process %s\n", argv[1]);
-		return 1;
+	for (i = 1; i < argc; i++) {
+		struct process *process = &sampler.processes[sampler.process_count++];
+
+		process->pid = atoi(argv[i]);
+		if (process->pid <= 0 || clock_getcpuclockid(process->pid, &process->clock)) {
+			fprintf(stderr, "cpu_sampler: no process '%s'\n", argv[i]);
+			return 1;
+		}
 	}
-	if (!sampler_open_rings(&sampler, (uint64_t)period))
+	if (!sampler_open_rings(&sampler))
 		sampler.ring_count = 0;
 	printf("source %s\n", sampler.ring_count ? "samples" : "ticks");
 	fflush(stdout);
-	status = sampler_serve(&sampler);
-	if (status == 1)
-		fprintf(stderr, "cpu_sampler: process %s is gone\n", argv[1]);
-	if (status == 4)
-		fprintf(stderr, "cpu_sampler: samples were lost\n");
-	return status;
+	return sampler_serve(&sampler);
 }
