@@ -1,11 +1,11 @@
 #include "formats/base/elfhead.h"
 
 #include "formats/base/bytes.h"
+#include "formats/base/hash.h"
 
 #include <errno.h>
 #include <string.h>
 #include <unistd.h>
-#include <xxhash.h>
 
 enum { HEADER_SIZE = 64, ENTRY_SIZE = 56, PAGE = 4096, PIECE = 1 << 16 };
 enum { MACHINE_X86_64 = 62, TYPE_EXEC = 2, TYPE_DYN = 3, NOTE_BUILD_ID = 3 };
@@ -206,7 +206,7 @@ static const struct elf_segment *next_text(const struct elfhead *head, const str
 	return best;
 }
 
-static int hash_segment(XXH3_state_t *state, const struct elf_segment *s, const struct elf_source *file, const char *name, struct err *e)
+static int hash_segment(struct hash_state *state, const struct elf_segment *s, const struct elf_source *file, const char *name, struct err *e)
 {
 	uint8_t piece[PIECE];
 	for (uint64_t done = 0; done < s->file_size;) {
@@ -214,7 +214,7 @@ static int hash_segment(XXH3_state_t *state, const struct elf_segment *s, const 
 		if (file->read(file, s->offset + done, piece, size))
 			return err_set(e, errno == EIO ? ERR_FORMAT : ERR_IO, "%s: executable segment at offset 0x%lx cannot be read: %s",
 				       name, s->offset, strerror(errno));
-		XXH3_64bits_update(state, piece, size);
+		hash_add(state, piece, size);
 		done += size;
 	}
 	return 0;
@@ -222,16 +222,15 @@ static int hash_segment(XXH3_state_t *state, const struct elf_segment *s, const 
 
 int elfhead_text_hash(const struct elfhead *head, const struct elf_source *file, const char *name, uint64_t *ret_hash, struct err *e)
 {
-	XXH3_state_t *state = XXH3_createState();
+	struct hash_state *state = hash_begin();
 	if (!state)
 		return err_set(e, ERR_MEMORY, "%s: no memory to hash", name);
-	XXH3_64bits_reset(state);
 	int status = 0;
 	for (const struct elf_segment *s = next_text(head, NULL); s && !status; s = next_text(head, s))
 		status = hash_segment(state, s, file, name, e);
+	uint64_t hash = hash_end(state);
 	if (!status)
-		*ret_hash = XXH3_64bits_digest(state);
-	XXH3_freeState(state);
+		*ret_hash = hash;
 	return status;
 }
 
