@@ -4,7 +4,7 @@
  *   header  magic[8] kind:u16 major:u16 minor:u16 header_length:u16 header_checksum:u64
  *   chunk   tag[4] flags:u32 stored_length:u64 raw_length:u64 checksum:u64 (XXH3-64 of the stored bytes) header_checksum:u64, then the stored bytes
  *   ...
- *   END     a chunk with tag "END ", no bytes: count of chunks before it and the XXH3-64 of all their checksums
+ *   END     a chunk with tag "END ", no bytes: count of chunks before it (as raw_length), hash of all their header checksums (as checksum)
  *
  * Chunks follow one another with their headers in line, not in a table at the front, so that one reader serves whole files (map, plan: END
  * required) and append-only streams (profile: a killed recorder leaves no END; the reader says so and loses at most the last chunk), and
@@ -69,10 +69,13 @@ int container_load(const struct container *c, const struct container_chunk *chun
 
 /* Writing: header, chunks, END, appended to `w`. State between the calls is in container_writer (start it with {0}). */
 struct container_writer {
-	uint64_t chunk_count, checksums; /* running XXH3 input is kept as a chained 64-bit hash */
+	uint64_t chunk_count, checksums; /* each chunk's header checksum is hashed with the hash so far as the seed */
 };
 void container_put_header(struct container_writer *cw, struct writer *w, enum container_kind kind, uint16_t major, uint16_t minor);
 void container_put_chunk(struct container_writer *cw, struct writer *w, uint32_t tag, uint32_t flags, const void *data, size_t size);
+/* The same, but stored as it is where LZ4 would make less than `minimum` bytes of it: for kinds that bound records by stored bytes. */
+void container_put_sparse_chunk(struct container_writer *cw, struct writer *w, uint32_t tag, uint32_t flags, const void *data,
+				size_t size, size_t minimum);
 void container_put_end(struct container_writer *cw, struct writer *w);
 
 #endif
