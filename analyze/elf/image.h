@@ -33,6 +33,11 @@ struct image_import {
 	const char *name; /* borrowed */
 };
 
+/* An 8-byte word of data that holds a code address once the module is loaded. */
+struct image_pointer {
+	uint64_t place, value; /* vaddrs: of the word, and of the code it denotes */
+};
+
 /* One FDE of .eh_frame. */
 struct image_fde {
 	uint64_t start, size; /* vaddr, bytes of the range it describes */
@@ -51,10 +56,19 @@ struct image {
 	struct image_fde *fdes;	      /* sorted by start */
 	uint64_t *code_pointers;      /* vaddrs in executable segments that stand in data (relative relocations, .init_array; in non-PIE also aligned
 					 words of data segments), sorted, unique */
+	struct image_pointer *pointers; /* where those addresses stand, sorted by place. Without relocations (pie == false) a guess */
+	uint64_t *init_fini;		/* the entry point, DT_INIT, DT_FINI and all of the init and fini arrays; sorted, unique */
+	uint64_t *resolvers;		/* IFUNC resolvers; sorted, unique */
+	size_t pointer_count, init_fini_count, resolver_count;
 	size_t segment_count, symbol_count, import_count, fde_count, code_pointer_count;
 	uint64_t text_base, text_size; /* executable span, vaddr and bytes */
 	uint64_t load_low, load_high;  /* span of all PT_LOADs */
 	uint64_t eh_frame, eh_frame_size; /* vaddr, bytes; 0 if none */
+	uint64_t rseq, rseq_size;	  /* vaddr, bytes of the section __rseq_cs; 0 if none */
+	const char **needed;		  /* DT_NEEDED names, in file order; borrowed names, owned array */
+	const char *runpath, *rpath, *soname; /* borrowed, NULL if absent */
+	const char *interpreter;	  /* PT_INTERP, borrowed, NULL if absent */
+	size_t needed_count;
 	bool pie, is_go;
 };
 
@@ -66,9 +80,16 @@ void image_close(struct image *image);
 const uint8_t *image_bytes(const struct image *image, vaddr address, size_t size);
 /* Like image_bytes for as many bytes as the segment holds from `address`; *ret_left gets their number. */
 const uint8_t *image_bytes_left(const struct image *image, vaddr address, size_t *ret_left);
+/* In an executable segment, and backed by the file? */
 bool image_executable(const struct image *image, vaddr address);
 /* Symbol covering `address` exactly at its start, or NULL. */
 const struct image_symbol *image_symbol_at(const struct image *image, vaddr address);
 const struct image_import *image_import_at(const struct image *image, uint64_t slot);
+/* The code address the data word at `place` holds, or 0. */
+uint64_t image_pointer_at(const struct image *image, uint64_t place);
+/* Index of the first pointer whose place is >= `place` (pointer_count if none). */
+size_t image_pointer_from(const struct image *image, uint64_t place);
+/* Index of the last FDE whose range holds `address`, or SIZE_MAX. */
+size_t image_fde_at(const struct image *image, uint64_t address);
 
 #endif

@@ -1,0 +1,99 @@
+#include "analyze/code/insn.h"
+
+#include <Zydis/Zydis.h>
+#include <pthread.h>
+#include <string.h>
+
+static ZydisDecoder decoder;
+static pthread_once_t decoder_once = PTHREAD_ONCE_INIT;
+
+static void decoder_init(void)
+{
+	(void)ZydisDecoderInit(&decoder, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64); /* fails only for impossible mode pairs */
+}
+
+static uint8_t branch_kind(const ZydisDecodedInstruction *z)
+{
+	switch (z->mnemonic) {
+	case ZYDIS_MNEMONIC_JMP:
+		return z->meta.branch_type == ZYDIS_BRANCH_TYPE_FAR ? INSN_UNSUPPORTED : INSN_JUMP_INDIRECT;
+	case ZYDIS_MNEMONIC_CALL:
+		return z->meta.branch_type == ZYDIS_BRANCH_TYPE_FAR ? INSN_UNSUPPORTED : INSN_CALL_INDIRECT;
+	case ZYDIS_MNEMONIC_RET:
+		return z->meta.branch_type == ZYDIS_BRANCH_TYPE_FAR ? INSN_UNSUPPORTED : INSN_RETURN;
+	case ZYDIS_MNEMONIC_UD0:
+	case ZYDIS_MNEMONIC_UD1:
+	case ZYDIS_MNEMONIC_UD2:
+	case ZYDIS_MNEMONIC_HLT:
+	case ZYDIS_MNEMONIC_INT3:
+		return INSN_STOP;
+	case ZYDIS_MNEMONIC_SYSCALL:
+		return INSN_SYSCALL;
+	case ZYDIS_MNEMONIC_SYSENTER:
+	case ZYDIS_MNEMONIC_SYSEXIT:
+	case ZYDIS_MNEMONIC_SYSRET:
+	case ZYDIS_MNEMONIC_INT:
+	case ZYDIS_MNEMONIC_INT1:
+	case ZYDIS_MNEMONIC_INTO:
+	case ZYDIS_MNEMONIC_IRET:
+	case ZYDIS_MNEMONIC_IRETD:
+	case ZYDIS_MNEMONIC_IRETQ:
+	case ZYDIS_MNEMONIC_XABORT:
+	case ZYDIS_MNEMONIC_RSM:
+	case ZYDIS_MNEMONIC_UIRET:
+		return INSN_UNSUPPORTED;
+	case ZYDIS_MNEMONIC_XEND: /* Zydis calls it a conditional branch, but only XBEGIN names an address */
+		return INSN_PLAIN;
+	default:
+		return z->meta.category == ZYDIS_CATEGORY_UNCOND_BR || z->meta.category == ZYDIS_CATEGORY_COND_BR ? INSN_UNSUPPORTED
+														   : INSN_PLAIN;
+	}
+}
+
+static void relative_branch(const ZydisDecodedInstruction *z, vaddr at, struct insn *insn)
+{
+	insn->target = at.v + z->length + (uint64_t)z->raw.imm[0].value.s;
+	insn->relative_size = z->raw.imm[0].size / 8;
+	if (z->mnemonic == ZYDIS_MNEMONIC_JMP)
+		insn->kind = INSN_JUMP;
+	else if (z->mnemonic == ZYDIS_MNEMONIC_CALL)
+		insn->kind = INSN_CALL;
+	else if (z->opcode >= 0xe0 && z->opcode <= 0xe3 && z->opcode_map == ZYDIS_OPCODE_MAP_DEFAULT)
+		insn->kind = INSN_BRANCH_SHORT;
+	else if (z->mnemonic != ZYDIS_MNEMONIC_XBEGIN)
+		insn->kind = INSN_BRANCH;
+	else
+		insn->kind = INSN_UNSUPPORTED;
+	if (insn->kind == INSN_BRANCH)
+		insn->condition = z->opcode & 15;
+	/* A 66 prefix makes it rel16 with IP cut to 16 bits on AMD and is ignored on Intel: nobody means it. */
+	if ((z->attributes & ZYDIS_ATTRIB_HAS_OPERANDSIZE) || (insn->relative_size != 1 && insn->relative_size != 4))
+		insn->kind = INSN_UNSUPPORTED;
+}
+
+int insn_decode(const uint8_t *bytes, size_t left, vaddr at, struct insn *ret_insn)
+{
+	ZydisDecodedInstruction z;
+	struct insn insn = {0};
+	pthread_once(&decoder_once, decoder_init);
+	if (!ZYAN_SUCCESS(ZydisDecoderDecodeInstruction(&decoder, NULL, bytes, left, &z)))
+		return -1;
+	insn.length = z.length;
+	if (z.raw.imm[0].is_relative) {
+		relative_branch(&z, at, &insn);
+	} else {
+		insn.kind = branch_kind(&z);
+		if ((z.attributes & ZYDIS_ATTRIB_HAS_MODRM) && z.raw.modrm.mod == 0 && z.raw.modrm.rm == 5 && z.raw.disp.size == 32) {
+			insn.rip_field = z.raw.disp.offset;
+			insn.target = at.v + z.length + (uint64_t)z.raw.disp.value;
+			/* With a 67 prefix the sum is cut to 32 bits. */
+			if (z.attributes & ZYDIS_ATTRIB_HAS_ADDRESSSIZE)
+				insn.kind = INSN_UNSUPPORTED;
+		}
+	}
+	insn.is_endbr = z.mnemonic == ZYDIS_MNEMONIC_ENDBR64;
+	insn.is_nop = z.mnemonic == ZYDIS_MNEMONIC_NOP;
+	insn.has_bnd_or_notrack = (z.attributes & (ZYDIS_ATTRIB_HAS_BND | ZYDIS_ATTRIB_HAS_NOTRACK)) != 0;
+	*ret_insn = insn;
+	return 0;
+}

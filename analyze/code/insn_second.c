@@ -1,0 +1,149 @@
+/*
+ * The second opinion. Capstone shares no code with Zydis (its tables come from LLVM), so a mistake in one is unlikely to be in the other.
+ */
+#include "analyze/code/insn.h"
+
+#include <capstone/capstone.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct insn_second {
+	csh handle;
+	cs_insn *insn;
+};
+
+struct insn_second *insn_second_new(void)
+{
+	struct insn_second *context = calloc(1, sizeof *context);
+	if (!context)
+		return NULL;
+	if (cs_open(CS_ARCH_X86, CS_MODE_64, &context->handle) != CS_ERR_OK) {
+		free(context);
+		return NULL;
+	}
+	if (cs_option(context->handle, CS_OPT_DETAIL, CS_OPT_ON) != CS_ERR_OK || !(context->insn = cs_malloc(context->handle))) {
+		insn_second_free(context);
+		return NULL;
+	}
+	return context;
+}
+
+void insn_second_free(struct insn_second *context)
+{
+	if (!context)
+		return;
+	if (context->insn)
+		cs_free(context->insn, 1);
+	cs_close(&context->handle);
+	free(context);
+}
+
+static bool is_memory_jump(const cs_x86 *x)
+{
+	return x->op_count == 1 && x->operands[0].type != X86_OP_IMM;
+}
+
+static uint8_t kind_of(const cs_insn *c)
+{
+	const cs_x86 *x = &c->detail->x86;
+	switch (c->id) {
+	case X86_INS_JMP:
+		return is_memory_jump(x) ? INSN_JUMP_INDIRECT : INSN_JUMP;
+	case X86_INS_CALL:
+		return is_memory_jump(x) ? INSN_CALL_INDIRECT : INSN_CALL;
+	case X86_INS_LOOP:
+	case X86_INS_LOOPE:
+	case X86_INS_LOOPNE:
+	case X86_INS_JECXZ:
+	case X86_INS_JRCXZ:
+		return INSN_BRANCH_SHORT;
+	case X86_INS_RET:
+		return INSN_RETURN;
+	case X86_INS_UD0:
+	case X86_INS_UD2:
+	case X86_INS_UD2B:
+	case X86_INS_HLT:
+	case X86_INS_INT3:
+		return INSN_STOP;
+	case X86_INS_SYSCALL:
+		return INSN_SYSCALL;
+	case X86_INS_LJMP:
+	case X86_INS_LCALL:
+	case X86_INS_RETF:
+	case X86_INS_RETFQ:
+	case X86_INS_SYSENTER:
+	case X86_INS_SYSEXIT:
+	case X86_INS_SYSRET:
+	case X86_INS_INT:
+	case X86_INS_INT1:
+	case X86_INS_INTO:
+	case X86_INS_IRET:
+	case X86_INS_IRETD:
+	case X86_INS_IRETQ:
+	case X86_INS_XABORT:
+	case X86_INS_XBEGIN:
+	case X86_INS_RSM:
+		return INSN_UNSUPPORTED;
+	}
+	for (unsigned i = 0; i < c->detail->groups_count; i++)
+		if (c->detail->groups[i] == X86_GRP_JUMP)
+			return INSN_BRANCH;
+	return INSN_PLAIN;
+}
+
+static void fill_branch(const cs_insn *c, struct insn *insn)
+{
+	const cs_x86 *x = &c->detail->x86;
+	if (x->op_count != 1 || x->operands[0].type != X86_OP_IMM) {
+		insn->kind = INSN_UNSUPPORTED;
+		return;
+	}
+	insn->target = (uint64_t)x->operands[0].imm;
+	/* encoding.imm_size is not set for branches in every version; the displacement is what ends the instruction. */
+	bool two_byte = x->opcode[0] == 0x0f || c->id == X86_INS_XBEGIN;
+	insn->relative_size = two_byte || x->opcode[0] == 0xe8 || x->opcode[0] == 0xe9 ? 4 : 1;
+	if (insn->kind == INSN_BRANCH)
+		insn->condition = (two_byte ? x->opcode[1] : x->opcode[0]) & 15;
+	if (x->prefix[2] == 0x66)
+		insn->kind = INSN_UNSUPPORTED;
+}
+
+static void fill_operand(const cs_insn *c, vaddr at, struct insn *insn)
+{
+	const cs_x86 *x = &c->detail->x86;
+	/* ModRM mod 0, rm 5 is the rip-relative form; disp_offset of Capstone says where its field stands. */
+	if (!x->encoding.modrm_offset || (x->modrm & 0xc7) != 5 || !x->encoding.disp_offset)
+		return;
+	insn->rip_field = x->encoding.disp_offset;
+	insn->target = at.v + c->size + (uint64_t)x->disp;
+	if (x->prefix[3] == 0x67)
+		insn->kind = INSN_UNSUPPORTED;
+}
+
+static bool bytes_are_endbr(const cs_insn *c)
+{
+	static const uint8_t endbr64[4] = {0xf3, 0x0f, 0x1e, 0xfa};
+	return c->size == 4 && !memcmp(c->bytes, endbr64, 4);
+}
+
+int insn_second_decode(struct insn_second *context, const uint8_t *bytes, size_t left, vaddr at, struct insn *ret_insn)
+{
+	const uint8_t *code = bytes;
+	uint64_t address = at.v;
+	struct insn insn = {0};
+	if (!cs_disasm_iter(context->handle, &code, &left, &address, context->insn))
+		return -1;
+	const cs_insn *c = context->insn;
+	insn.length = (uint8_t)c->size;
+	insn.kind = kind_of(c);
+	if (c->id == X86_INS_XBEGIN || insn.kind == INSN_JUMP || insn.kind == INSN_CALL || insn.kind == INSN_BRANCH || insn.kind == INSN_BRANCH_SHORT)
+		fill_branch(c, &insn);
+	else
+		fill_operand(c, at, &insn);
+	insn.is_endbr = bytes_are_endbr(c);
+	insn.is_nop = c->id == X86_INS_NOP && !insn.is_endbr;
+	insn.has_bnd_or_notrack = (insn.kind != INSN_PLAIN && c->detail->x86.prefix[0] == 0xf2) ||
+				  ((insn.kind == INSN_JUMP_INDIRECT || insn.kind == INSN_CALL_INDIRECT) && bytes[0] == 0x3e);
+	*ret_insn = insn;
+	return 0;
+}
