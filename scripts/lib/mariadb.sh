@@ -29,7 +29,7 @@ mariadb_fail() {
 mariadb_options() {
 	printf '%s\n' --no-defaults --datadir="$mariadb_directory/data" --socket="$mariadb_socket" \
 		--pid-file="$mariadb_directory/pid" --skip-networking --tmpdir="$mariadb_directory" \
-		--log-error="$mariadb_directory/log" --innodb-flush-log-at-trx-commit=0 --innodb-buffer-pool-size=256M \
+		--log-error="$mariadb_directory/log.err" --innodb-flush-log-at-trx-commit=0 --innodb-buffer-pool-size=256M \
 		--innodb-log-file-size=32M --max-connections=300
 	((EUID == 0)) && printf '%s\n' --user=root
 	return 0
@@ -63,9 +63,9 @@ mariadb_start() {
 	fi
 	mariadb_socket=$mariadb_directory/socket
 	mapfile -t options < <(mariadb_options)
-	"$server" "${options[@]}" "$@" >>"$mariadb_directory/log" 2>&1 </dev/null &
+	"$server" "${options[@]}" "$@" >>"$mariadb_directory/output" 2>&1 </dev/null &
 	mariadb_pid=$!
-	mariadb_await || { mariadb_fail "$server did not come up" "$mariadb_directory/log"; return 4; }
+	mariadb_await || { mariadb_fail "$server did not come up" "$mariadb_directory/log.err"; return 4; }
 }
 
 # The sysbench options shared by all runs.

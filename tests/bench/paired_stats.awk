@@ -23,8 +23,8 @@ function median(list, n,    copy, i) {
 function summarise(name, column, higher_is_better,    i, k, n, before, after, ratio, drawn, medians) {
 	for (i = 0; i in round; i++) {
 		n++
-		before[n] = value[i, "before", column]
-		after[n] = value[i, "after", column]
+		before[n] = value[round[i], "before", column]
+		after[n] = value[round[i], "after", column]
 		ratio[n] = higher_is_better ? after[n] / before[n] : before[n] / after[n]
 	}
 	for (k = 1; k <= 2000; k++) {
@@ -43,7 +43,7 @@ function summarise(name, column, higher_is_better,    i, k, n, before, after, ra
 	for (c = 3; c <= 5; c++)
 		value[$1, $2, c] = $c
 	if (++seen[$1] == 2)
-		round[rounds++] = 1
+		round[rounds++] = $1
 }
 END {
 	if (rounds < 1) {
