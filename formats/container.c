@@ -23,8 +23,7 @@ static const char *kind_name(unsigned kind)
 	return kind < sizeof kind_names / sizeof *kind_names ? kind_names[kind] : "file of an unknown kind";
 }
 
-/* Tags come from untrusted files: anything that is not printable is shown as '?'. */
-static const char *tag_text(uint32_t tag, char text[5])
+const char *container_tag_text(uint32_t tag, char text[5])
 {
 	for (unsigned i = 0; i < 4; i++) {
 		uint8_t c = (uint8_t)(tag >> (8 * i));
@@ -99,7 +98,7 @@ static int check_lengths(const struct container *c, const struct container_chunk
 {
 	char tag[5];
 	unsigned long long at = k->offset, stored = k->stored_length, raw = k->raw_length;
-	tag_text(k->tag, tag);
+	container_tag_text(k->tag, tag);
 	if (k->flags & ~FLAGS_KNOWN)
 		return err_set(e, ERR_UNSUPPORTED, "%s: chunk '%s' at offset %llu has unknown flags 0x%x", c->name, tag, at, k->flags);
 	if (raw > CONTAINER_RAW_MAX)
@@ -174,7 +173,7 @@ int container_check(const void *data, size_t size, const char *name, enum contai
 			break;
 		}
 		if (k->checksum != XXH3_64bits(c.data + k->offset, (size_t)k->stored_length))
-			return err_set(e, ERR_FORMAT, "%s: wrong checksum of chunk '%s' at offset %llu", name, tag_text(k->tag, tag),
+			return err_set(e, ERR_FORMAT, "%s: wrong checksum of chunk '%s' at offset %llu", name, container_tag_text(k->tag, tag),
 				       (unsigned long long)k->offset);
 		chain = chain_checksum(chain, h.header_checksum);
 		c.chunk_count++;
@@ -214,7 +213,7 @@ int container_refuse_unknown(const struct container *c, const uint32_t *known, s
 			i++;
 		if (i == known_count && (k.flags & CONTAINER_REQUIRED))
 			return err_set(e, ERR_UNSUPPORTED, "%s: needs '%s' (offset %llu), which this program does not know", c->name,
-				       tag_text(k.tag, tag), (unsigned long long)k.offset);
+				       container_tag_text(k.tag, tag), (unsigned long long)k.offset);
 	}
 	return 0;
 }
@@ -226,7 +225,7 @@ int container_load(const struct container *c, const struct container_chunk *chun
 	uint8_t *bytes = malloc(chunk->raw_length ? (size_t)chunk->raw_length : 1);
 	if (!bytes)
 		return err_set(e, ERR_MEMORY, "%s: no memory for the %llu bytes of chunk '%s'", c->name,
-			       (unsigned long long)chunk->raw_length, tag_text(chunk->tag, tag));
+			       (unsigned long long)chunk->raw_length, container_tag_text(chunk->tag, tag));
 	if (!(chunk->flags & CONTAINER_LZ4)) {
 		if (chunk->raw_length)
 			memcpy(bytes, stored, (size_t)chunk->raw_length);
@@ -235,7 +234,7 @@ int container_load(const struct container *c, const struct container_chunk *chun
 		if (got < 0 || (uint64_t)got != chunk->raw_length) {
 			free(bytes);
 			return err_set(e, ERR_FORMAT, "%s: chunk '%s' at offset %llu does not decompress to %llu bytes", c->name,
-				       tag_text(chunk->tag, tag), (unsigned long long)chunk->offset,
+				       container_tag_text(chunk->tag, tag), (unsigned long long)chunk->offset,
 				       (unsigned long long)chunk->raw_length);
 		}
 	}

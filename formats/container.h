@@ -55,6 +55,9 @@ struct container {
 int container_check(const void *data, size_t size, const char *name, enum container_kind kind, uint16_t major,
 		    struct container *ret_container, struct err *e) MUST_CHECK;
 
+/* The four characters of a tag, those that are not printable ASCII as '?' (tags come from untrusted files). Returns `text`. */
+const char *container_tag_text(uint32_t tag, char text[5]);
+
 /* Kind of a file by its header alone (0 when it is none of ours). */
 enum container_kind container_sniff(const void *data, size_t size);
 

@@ -8,6 +8,7 @@
 #define FORMATS_MAP_H
 
 #include "formats/base/addr.h"
+#include "formats/base/bytes.h"
 #include "formats/base/err.h"
 #include "formats/module.h"
 
@@ -93,7 +94,8 @@ enum map_block_flag {
 	MAP_BLOCK_POINTED = 1u << 4,	   /* its address stands in data or in a lea */
 };
 
-/* Basic block; calls do not end blocks. Sorted by start over the whole map; blocks of one function are contiguous. */
+/* Basic block; calls do not end blocks. Sorted by start over the whole map, no overlaps, inside their function's range; blocks of one function
+   are contiguous in the array, and the functions' ranges of blocks follow one another. A function whose code overlaps itself has none. */
 struct map_block {
 	uint32_t start, size; /* text offset, bytes */
 	uint32_t taken;	      /* JUMP, BRANCH: index of the target block, also in another function; MAP_NONE: not in any mapped block */
@@ -173,7 +175,10 @@ const char *map_function_name(const struct map *m, uint32_t function);
  */
 bool map_patchable(const struct map *m, uint32_t offset, uint32_t *ret_last_block);
 
-/* Encodes into `w` (owned by the caller); the same map gives the same bytes. */
+/* What map_decode checks beyond the encoding, of a map in memory. ERR_FORMAT names the first thing that breaks the contract above. */
+int map_validate(const struct map *m, const char *name, struct err *e) MUST_CHECK;
+
+/* Encodes into `w` (owned by the caller); the same map gives the same bytes. ERR_FORMAT when map_validate refuses it: what is written can be read. */
 int map_encode(const struct map *m, struct writer *w, struct err *e) MUST_CHECK;
 /* Decodes and validates untrusted bytes: all indices in range, arrays sorted, blocks inside functions. ERR_FORMAT says which. */
 int map_decode(const void *data, size_t size, const char *name, struct map *ret_map, struct err *e) MUST_CHECK;

@@ -12,6 +12,7 @@
 #define FORMATS_PLAN_H
 
 #include "formats/base/addr.h"
+#include "formats/base/bytes.h"
 #include "formats/base/err.h"
 #include "formats/module.h"
 

@@ -8,6 +8,7 @@
 #define FORMATS_PROFILE_H
 
 #include "formats/base/addr.h"
+#include "formats/base/bytes.h"
 #include "formats/base/err.h"
 #include "formats/module.h"
 
