@@ -62,12 +62,12 @@ struct sample_body {
 static int ring_open(struct ring *ring, int cpu)
 {
 	struct perf_event_attr attr = {
-		.type = PERF_TYPE_SOFTWARE,
-		.size = sizeof(attr),
-		.config = PERF_COUNT_SW_CPU_CLOCK,
-		.sample_period = PERIOD_NS,
-		.sample_type = PERF_SAMPLE_TID,
-		.exclude_idle = 1,
+	    .type = PERF_TYPE_SOFTWARE,
+	    .size = sizeof(attr),
+	    .config = PERF_COUNT_SW_CPU_CLOCK,
+	    .sample_period = PERIOD_NS,
+	    .sample_type = PERF_SAMPLE_TID,
+	    .exclude_idle = 1,
 	};
 	int fd = (int)syscall(SYS_perf_event_open, &attr, -1, cpu, -1, PERF_FLAG_FD_CLOEXEC);
 	size_t page = (size_t)sysconf(_SC_PAGESIZE);
@@ -82,7 +82,7 @@ static int ring_open(struct ring *ring, int cpu)
 		close(fd);
 		return -error;
 	}
-	*ring = (struct ring){ map, (unsigned char *)map + page, RING_PAGES * page };
+	*ring = (struct ring){map, (unsigned char *)map + page, RING_PAGES * page};
 	return 0;
 }
 
@@ -191,8 +191,7 @@ static int process_answer(const struct process *process, bool sampled)
 		fprintf(stderr, "cpu_sampler: process %d is gone\n", (int)process->pid);
 		return 1;
 	}
-	printf(" %lld%09ld %llu %llu", (long long)cpu.tv_sec, cpu.tv_nsec, (unsigned long long)user,
-	       (unsigned long long)(user + kernel));
+	printf(" %lld%09ld %llu %llu", (long long)cpu.tv_sec, cpu.tv_nsec, (unsigned long long)user, (unsigned long long)(user + kernel));
 	return 0;
 }
 
@@ -218,7 +217,7 @@ static int sampler_answer(struct sampler *sampler)
 /* Answers until end of input. Every byte '\n' is one question. */
 static int sampler_serve(struct sampler *sampler)
 {
-	struct pollfd input = { .fd = STDIN_FILENO, .events = POLLIN };
+	struct pollfd input = {.fd = STDIN_FILENO, .events = POLLIN};
 	char text[256];
 
 	for (;;) {
