@@ -10,6 +10,8 @@
 #   sysbench_start WORKLOAD THREADS [OPTION...]   runs "for ever" in the background; sets sysbench_pid
 #   sysbench_stop / mariadb_stop          idempotent
 #
+# Start functions are to be called in the script's own shell, not in a subshell: the processes die with the shell that started them,
+# also if that is killed (only the directory is left then).
 # Every function returns 0, or 4 after one line on stderr that says what could not be done.
 
 mariadb_directory=
@@ -63,7 +65,7 @@ mariadb_start() {
 	fi
 	mariadb_socket=$mariadb_directory/socket
 	mapfile -t options < <(mariadb_options)
-	"$server" "${options[@]}" "$@" >>"$mariadb_directory/output" 2>&1 </dev/null &
+	setpriv --pdeathsig KILL "$server" "${options[@]}" "$@" >>"$mariadb_directory/output" 2>&1 </dev/null &
 	mariadb_pid=$!
 	mariadb_await || { mariadb_fail "$server did not come up" "$mariadb_directory/log.err"; return 4; }
 }
@@ -88,7 +90,7 @@ sysbench_start() {
 	local workload=$1 threads=$2 options
 	shift 2
 	mapfile -t options < <(sysbench_options)
-	sysbench "$workload" "${options[@]}" --threads="$threads" --time=0 --events=0 "$@" run \
+	setpriv --pdeathsig KILL sysbench "$workload" "${options[@]}" --threads="$threads" --time=0 --events=0 "$@" run \
 		>"$mariadb_directory/sysbench.log" 2>&1 </dev/null &
 	sysbench_pid=$!
 	local try

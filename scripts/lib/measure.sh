@@ -29,7 +29,9 @@ measure_optimised() {
 	: >"$base.undo.json"
 	CPU_SAMPLER=$B/bench/cpu_sampler tests/bench/paired -p "$pid" -c "$counter" --scale "$scale" --rounds "$rounds" --window "$window" \
 		--settle $measure_settle --after "'$apply' apply --json -p $pid '$base.rplan' >>'$base.apply.json'" \
-		--before "'$apply' undo --json -p $pid >>'$base.undo.json'" >"$base.tsv" || { measure_fail "$name: rounds failed"; return 1; }
+		--before "'$apply' undo --json -p $pid >>'$base.undo.json'" >"$base.tsv" &
+	# Waited for, not run: so that a signal to the script is acted on at once. paired ends by itself when the process is gone.
+	wait $! || { measure_fail "$name: rounds failed"; return 1; }
 	"$B/repave-dump" --json "$base.rplan" >"$base.plan.json" || { measure_fail "$name: dump failed"; return 1; }
 	awk -f tests/bench/paired_stats.awk "$base.tsv" >"$base.stats.json" || return 1
 	measure_steps_json "$base.steps" >"$base.steps.json"

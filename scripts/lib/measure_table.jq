@@ -15,5 +15,6 @@ def compared($what; $unit; $divisor):
 ["  paired rounds", "\(.rounds)"],
 ["  pause, median / worst", "apply \(.pause_ns.apply.p50 | ms) / \(.pause_ns.apply.max | ms) ms", "undo \(.pause_ns.undo.p50 | ms) / \(.pause_ns.undo.max | ms) ms"],
 ["  hot bytes, coverage", "\(.plan.hot_bytes // "-")", (.plan.coverage | percent)],
+["  cache lines, pages", "\(.plan.lines_before // "-"), \(.plan.pages_before // "-")", "\(.plan.lines_after // "-"), \(.plan.pages_after // "-")"],
 (.steps[] | ["  \(.step)", "\(.seconds | places(2)) s", "\(if .peak_kib then .peak_kib / 1024 | places(1) else "-" end) MiB"])
 | @tsv
