@@ -21,8 +21,8 @@ struct sites {
 	uint32_t start, end;		      /* its range, region offsets */
 };
 
-/* First call site that ends after `address`; may be past the last. */
-static const struct lsda_call_site *site_from(const struct lsda *lsda, uint64_t address)
+/* Index of the first call site that ends after `address`; site_count if none. */
+static size_t site_from(const struct lsda *lsda, uint64_t address)
 {
 	size_t low = 0, high = lsda->site_count;
 	while (low < high) {
@@ -32,7 +32,7 @@ static const struct lsda_call_site *site_from(const struct lsda *lsda, uint64_t 
 		else
 			high = middle;
 	}
-	return lsda->sites + low;
+	return low;
 }
 
 static void flush(struct sites *s)
@@ -61,13 +61,13 @@ static void add(struct sites *s, const struct lsda_call_site *site, uint32_t sta
 
 static void add_copy(struct sites *s, const struct plan_run *run, uint64_t original)
 {
-	const struct lsda_call_site *last = s->lsda->sites + s->lsda->site_count;
 	uint64_t at = original, end = original + run->image_size;
-	for (const struct lsda_call_site *site = site_from(s->lsda, at); at < end; site++) {
-		if (site == last || site->start >= end) {
+	for (size_t i = site_from(s->lsda, at); at < end; i++) {
+		if (i == s->lsda->site_count || s->lsda->sites[i].start >= end) {
 			flush(s); /* a hole: terminate() */
 			return;
 		}
+		const struct lsda_call_site *site = &s->lsda->sites[i];
 		uint64_t from = site->start > at ? site->start : at, to = site->end < end ? site->end : end;
 		if (from > at)
 			flush(s);
@@ -79,13 +79,12 @@ static void add_copy(struct sites *s, const struct plan_run *run, uint64_t origi
 /* One instruction: what covers its last byte, as a call's return address minus one does. */
 static void add_rewritten(struct sites *s, const struct plan_run *run, uint64_t original)
 {
-	const struct lsda_call_site *last = s->lsda->sites + s->lsda->site_count;
 	uint64_t byte = original + run->original_size - 1;
-	const struct lsda_call_site *site = site_from(s->lsda, byte);
-	if (site == last || site->start > byte)
+	size_t i = site_from(s->lsda, byte);
+	if (i == s->lsda->site_count || s->lsda->sites[i].start > byte)
 		flush(s);
 	else
-		add(s, site, run->image, run->image + run->image_size);
+		add(s, &s->lsda->sites[i], run->image, run->image + run->image_size);
 }
 
 static void add_runs(struct unwind *u, const struct unwind_fragment *fragment, struct sites *s)
