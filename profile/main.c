@@ -1,0 +1,13 @@
+/* repave-profile: where processes spend their time. */
+#include "profile/commands.h"
+
+int main(int argc, char **argv)
+{
+	static const struct cli_verb *const verbs[] = {&cmd_record, NULL};
+	static const struct cli_program program = {
+	    .name = "repave-profile",
+	    .summary = "record profiles of running programs",
+	    .verbs = verbs,
+	};
+	return cli_main(&program, argc, argv);
+}
