@@ -43,7 +43,7 @@ struct profile_info {
 
 /* One IP sample. In recorded order (by time within one flush; time_ns is since start). */
 struct profile_sample {
-	uint64_t time_ns;
+	uint64_t time_ns; /* files keep microseconds: rounded down */
 	uint64_t address; /* vaddr in the module; raddr when module is PROFILE_NO_MODULE */
 	uint32_t module, thread;
 	uint32_t first_branch; /* into branches; newest branch first */
