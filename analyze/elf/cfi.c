@@ -34,12 +34,12 @@ int cfi_evaluate(const struct image *image, const struct image_fde *fde, struct 
 		return status;
 	struct cfi_row remembered[CFI_REMEMBER_DEPTH];
 	struct cfi_machine m = {
-		.cie = &cie,
-		.entry = fde->fde,
-		.end = fde->start + fde->size,
-		.row = cie.initial,
-		.initial = &cie.initial,
-		.remembered = remembered,
+	    .cie = &cie,
+	    .entry = fde->fde,
+	    .end = fde->start + fde->size,
+	    .row = cie.initial,
+	    .initial = &cie.initial,
+	    .remembered = remembered,
 	};
 	m.row.start = fde->start;
 	status = open_program(image, fde, &m, e);

@@ -17,16 +17,16 @@ enum cfi_rule_kind {
 	CFI_UNSPECIFIED, /* no rule: as the ABI says */
 	CFI_UNDEFINED,
 	CFI_SAME_VALUE,
-	CFI_OFFSET,	    /* saved at CFA + offset */
-	CFI_VALUE_OFFSET,   /* is CFA + offset */
-	CFI_REGISTER,	    /* is in register `offset` */
-	CFI_EXPRESSION,	    /* saved at the address the expression gives */
+	CFI_OFFSET,	      /* saved at CFA + offset */
+	CFI_VALUE_OFFSET,     /* is CFA + offset */
+	CFI_REGISTER,	      /* is in register `offset` */
+	CFI_EXPRESSION,	      /* saved at the address the expression gives */
 	CFI_VALUE_EXPRESSION, /* is what the expression gives */
 };
 
 struct cfi_rule {
-	uint8_t kind;	 /* enum cfi_rule_kind */
-	uint32_t size;	 /* bytes of the expression */
+	uint8_t kind;  /* enum cfi_rule_kind */
+	uint32_t size; /* bytes of the expression */
 	union {
 		int64_t offset;
 		const uint8_t *expression; /* borrowed from the file */

@@ -197,16 +197,16 @@ int lsda_read(const struct image *image, const struct image_fde *fde, struct lsd
 		return status;
 	}
 	*ret_lsda = (struct lsda){
-		.sites = t.sites.data,
-		.site_count = (uint32_t)t.sites.count,
-		.actions = bytes + t.actions,
-		.actions_size = (uint32_t)t.actions_size,
-		.types = t.types,
-		.type_count = (uint32_t)t.type_count,
-		.type_indirect = t.types_encoding != CFI_POINTER_OMIT && (t.types_encoding & CFI_POINTER_INDIRECT),
-		.has_types = t.types_encoding != CFI_POINTER_OMIT,
-		.specifications = t.types_base ? bytes + t.types_base : NULL,
-		.specifications_size = (uint32_t)t.specifications_size,
+	    .sites = t.sites.data,
+	    .site_count = (uint32_t)t.sites.count,
+	    .actions = bytes + t.actions,
+	    .actions_size = (uint32_t)t.actions_size,
+	    .types = t.types,
+	    .type_count = (uint32_t)t.type_count,
+	    .type_indirect = t.types_encoding != CFI_POINTER_OMIT && (t.types_encoding & CFI_POINTER_INDIRECT),
+	    .has_types = t.types_encoding != CFI_POINTER_OMIT,
+	    .specifications = t.types_base ? bytes + t.types_base : NULL,
+	    .specifications_size = (uint32_t)t.specifications_size,
 	};
 	return 0;
 }

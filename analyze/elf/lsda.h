@@ -22,10 +22,10 @@ struct lsda {
 	uint32_t site_count;
 	const uint8_t *actions; /* borrowed: action records, reachable ones all inside actions_size */
 	uint32_t actions_size;
-	uint64_t *types; /* owned: entry i (from 1) at types[i - 1]: vaddr (of the slot when indirect), 0 = catch all */
-	uint32_t type_count; /* entries that the actions and specifications reach */
-	uint8_t type_indirect; /* types are addresses of slots that hold the address */
-	uint8_t has_types;     /* the table has a type table (even if empty) */
+	uint64_t *types;	       /* owned: entry i (from 1) at types[i - 1]: vaddr (of the slot when indirect), 0 = catch all */
+	uint32_t type_count;	       /* entries that the actions and specifications reach */
+	uint8_t type_indirect;	       /* types are addresses of slots that hold the address */
+	uint8_t has_types;	       /* the table has a type table (even if empty) */
 	const uint8_t *specifications; /* borrowed: lists of exception specifications (negative filters), after the type table's base */
 	uint32_t specifications_size;
 };

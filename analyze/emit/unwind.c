@@ -42,6 +42,9 @@ static int find_fragments(struct unwind *u)
 		if (!run->image_size)
 			continue;
 		const struct image_fde *fde = fde_at(u->image, unwind_original(u, run));
+		/* The way home after a call that does not return leads to the padding behind the range; it belongs to the call's. */
+		if (!fde && run->kind == PLAN_RUN_INSERTED && u->fragments.count)
+			fde = u->fragments.data[u->fragments.count - 1].fde;
 		if (!fde)
 			return err_set(u->e, ERR_FORMAT, "unwind: no FDE describes 0x%lx", (unsigned long)unwind_original(u, run));
 		size_t count = u->fragments.count;

@@ -72,12 +72,8 @@ static void write_offset(struct writer *w, uint8_t reg, int64_t factor)
 static void write_rule(struct writer *w, uint8_t reg, const struct cfi_rule *rule, int64_t data_align)
 {
 	static const uint8_t operations[] = {
-		[CFI_UNDEFINED] = CFA_UNDEFINED,
-		[CFI_SAME_VALUE] = CFA_SAME_VALUE,
-		[CFI_VALUE_OFFSET] = CFA_VAL_OFFSET_SF,
-		[CFI_REGISTER] = CFA_REGISTER,
-		[CFI_EXPRESSION] = CFA_EXPRESSION,
-		[CFI_VALUE_EXPRESSION] = CFA_VAL_EXPRESSION,
+	    [CFI_UNDEFINED] = CFA_UNDEFINED, [CFI_SAME_VALUE] = CFA_SAME_VALUE, [CFI_VALUE_OFFSET] = CFA_VAL_OFFSET_SF,
+	    [CFI_REGISTER] = CFA_REGISTER,   [CFI_EXPRESSION] = CFA_EXPRESSION, [CFI_VALUE_EXPRESSION] = CFA_VAL_EXPRESSION,
 	};
 	if (rule->kind == CFI_OFFSET) {
 		write_offset(w, reg, rule->offset / data_align);

@@ -55,14 +55,14 @@ static int evaluate(struct sample *s, struct cfi_rows *ret_rows)
 	return status;
 }
 
-#define PROGRAM(...)                                                                                                               \
-	static const uint8_t program[] = {__VA_ARGS__};                                                                            \
-	struct sample s;                                                                                                           \
-	struct cfi_rows rows;                                                                                                      \
+#define PROGRAM(...)                                                                                                                       \
+	static const uint8_t program[] = {__VA_ARGS__};                                                                                    \
+	struct sample s;                                                                                                                   \
+	struct cfi_rows rows;                                                                                                              \
 	make_sample(&s, program, sizeof program)
 
-#define END()                                                                                                                      \
-	cfi_rows_free(&rows);                                                                                                      \
+#define END()                                                                                                                              \
+	cfi_rows_free(&rows);                                                                                                              \
 	writer_free(&s.w)
 
 static void push_and_pop_gives_three_rows(void **state)
@@ -105,8 +105,9 @@ static void remember_restores_all_but_args_size(void **state)
 static void every_rule_is_read(void **state)
 {
 	(void)state;
-	PROGRAM(0x05, 3, 2, 0x11, 4, 0x7e, 0x14, 5, 3, 0x15, 6, 0x7f, 0x09, 7, 8, 0x07, 9, 0x08, 10, 0x10, 11, 2, 0x77, 0, 0x16, 12, 2, 0x77,
-		8, 0x2f, 13, 2, 0x12, 6, 0x7e, 0x02, 200, 0x13, 0x7d, 0x0d, 7, 0x03, 0, 1, 0x0f, 2, 0x77, 8, 0x04, 0, 2, 0, 0, 0x0c, 7, 8);
+	PROGRAM(0x05, 3, 2, 0x11, 4, 0x7e, 0x14, 5, 3, 0x15, 6, 0x7f, 0x09, 7, 8, 0x07, 9, 0x08, 10, 0x10, 11, 2, 0x77, 0, 0x16, 12, 2,
+		0x77, 8, 0x2f, 13, 2, 0x12, 6, 0x7e, 0x02, 200, 0x13, 0x7d, 0x0d, 7, 0x03, 0, 1, 0x0f, 2, 0x77, 8, 0x04, 0, 2, 0, 0, 0x0c,
+		7, 8);
 	assert_int_equal(evaluate(&s, &rows), 0);
 	assert_int_equal(rows.count, 4);
 	const struct cfi_row *r = &rows.rows[0];
@@ -149,19 +150,19 @@ static void refuse(const uint8_t *program, size_t size, enum err_code code)
 static void bad_programs_are_refused(void **state)
 {
 	(void)state;
-	REFUSE(ERR_UNSUPPORTED, 0x3f);		       /* unknown operation */
-	REFUSE(ERR_UNSUPPORTED, 0x2d);		       /* window save */
-	REFUSE(ERR_FORMAT, 0x0e);		       /* operand missing */
-	REFUSE(ERR_FORMAT, 0x0b);		       /* restore without remember */
-	REFUSE(ERR_FORMAT, 0x0f, 200, 0x77);	       /* expression leaves the entry */
-	REFUSE(ERR_UNSUPPORTED, 0x0f, 2, 0x80, 0);     /* breg16: uses the pc, as PLTs do */
+	REFUSE(ERR_UNSUPPORTED, 0x3f);					/* unknown operation */
+	REFUSE(ERR_UNSUPPORTED, 0x2d);					/* window save */
+	REFUSE(ERR_FORMAT, 0x0e);					/* operand missing */
+	REFUSE(ERR_FORMAT, 0x0b);					/* restore without remember */
+	REFUSE(ERR_FORMAT, 0x0f, 200, 0x77);				/* expression leaves the entry */
+	REFUSE(ERR_UNSUPPORTED, 0x0f, 2, 0x80, 0);			/* breg16: uses the pc, as PLTs do */
 	REFUSE(ERR_UNSUPPORTED, 0x10, 3, 9, 3, 0, 0, 0, 0, 0, 0, 0, 0); /* DW_OP_addr */
-	REFUSE(ERR_UNSUPPORTED, 0x83 + 0x3c, 1);       /* restore of register 63 */
-	REFUSE(ERR_UNSUPPORTED, 0x80 | 33, 1);	       /* register 33 */
-	REFUSE(ERR_UNSUPPORTED, 0x0d, 16);	       /* CFA relative to the pc */
-	REFUSE(ERR_UNSUPPORTED, 0x09, 3, 16);	       /* register saved in the pc */
-	REFUSE(ERR_UNSUPPORTED, 0x0f, 1, 0x30, 0x0e, 8); /* offset of an expression */
-	REFUSE(ERR_UNSUPPORTED, 0x41, 0x01, 0xf0, 0xff, 0xfe, 0xff); /* set_loc backwards */
+	REFUSE(ERR_UNSUPPORTED, 0x83 + 0x3c, 1);			/* restore of register 63 */
+	REFUSE(ERR_UNSUPPORTED, 0x80 | 33, 1);				/* register 33 */
+	REFUSE(ERR_UNSUPPORTED, 0x0d, 16);				/* CFA relative to the pc */
+	REFUSE(ERR_UNSUPPORTED, 0x09, 3, 16);				/* register saved in the pc */
+	REFUSE(ERR_UNSUPPORTED, 0x0f, 1, 0x30, 0x0e, 8);		/* offset of an expression */
+	REFUSE(ERR_UNSUPPORTED, 0x41, 0x01, 0xf0, 0xff, 0xfe, 0xff);	/* set_loc backwards */
 	REFUSE(ERR_UNSUPPORTED, 10, 10, 10, 10, 10, 10, 10, 10, 10, 10, 10, 10, 10, 10, 10, 10, 10);
 	REFUSE(ERR_FORMAT, 0x05, 3, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f); /* factor overflows */
 }
@@ -170,7 +171,8 @@ static void bad_programs_are_refused(void **state)
 static void damage_never_crashes(void **state)
 {
 	(void)state;
-	static const uint8_t program[] = {0x05, 3, 2, 0x11, 4, 0x7e, 0x0a, 0x41, 0x10, 11, 2, 0x77, 0, 0x0b, 0x42, 0x0f, 2, 0x77, 8, 0, 0, 0};
+	static const uint8_t program[] = {0x05, 3, 2,	 0x11, 4,    0x7e, 0x0a, 0x41, 0x10, 11, 2,
+					  0x77, 0, 0x0b, 0x42, 0x0f, 2,	   0x77, 8,    0,    0,	 0};
 	static const uint8_t values[] = {0, 1, 0x0a, 0x0b, 0x40, 0x7f, 0x80, 0xc0, 0xff};
 	struct sample s;
 	make_sample(&s, program, sizeof program);
@@ -273,7 +275,8 @@ static void compare_file(const char *path, unsigned step)
 		return;
 	}
 	assert_int_equal(image_open(path, &image, NULL), 0);
-	assert_int_equal(dwarf_init_path(path, NULL, 0, DW_DLC_READ, DW_GROUPNUMBER_ANY, NULL, NULL, &dwarf, NULL, 0, NULL, &error), DW_DLV_OK);
+	assert_int_equal(dwarf_init_path(path, NULL, 0, DW_DLC_READ, DW_GROUPNUMBER_ANY, NULL, NULL, &dwarf, NULL, 0, NULL, &error),
+			 DW_DLV_OK);
 	dwarf_set_frame_rule_initial_value(dwarf, DW_FRAME_SAME_VAL);
 	dwarf_set_frame_cfa_value(dwarf, DW_FRAME_CFA_COL3);
 	dwarf_set_frame_rule_table_size(dwarf, CFI_REGISTERS);
@@ -282,8 +285,7 @@ static void compare_file(const char *path, unsigned step)
 	for (size_t i = 0; i < image.fde_count; i += step) {
 		Dwarf_Fde theirs;
 		Dwarf_Addr low, high;
-		if (dwarf_get_fde_at_pc(fdes, image.fdes[i].start, &theirs, &low, &high, &error) != DW_DLV_OK ||
-		    low != image.fdes[i].start)
+		if (dwarf_get_fde_at_pc(fdes, image.fdes[i].start, &theirs, &low, &high, &error) != DW_DLV_OK || low != image.fdes[i].start)
 			continue;
 		unsigned fine = compare_fde(&image, &image.fdes[i], theirs);
 		compared += fine;
@@ -308,13 +310,13 @@ static void rows_equal_libdwarfs(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(push_and_pop_gives_three_rows),
-		cmocka_unit_test(remember_restores_all_but_args_size),
-		cmocka_unit_test(every_rule_is_read),
-		cmocka_unit_test(rows_past_the_range_are_dropped),
-		cmocka_unit_test(bad_programs_are_refused),
-		cmocka_unit_test(damage_never_crashes),
-		cmocka_unit_test(rows_equal_libdwarfs),
+	    cmocka_unit_test(push_and_pop_gives_three_rows),
+	    cmocka_unit_test(remember_restores_all_but_args_size),
+	    cmocka_unit_test(every_rule_is_read),
+	    cmocka_unit_test(rows_past_the_range_are_dropped),
+	    cmocka_unit_test(bad_programs_are_refused),
+	    cmocka_unit_test(damage_never_crashes),
+	    cmocka_unit_test(rows_equal_libdwarfs),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

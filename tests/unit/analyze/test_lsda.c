@@ -29,18 +29,19 @@ static void make_sample(struct sample *s, const uint8_t *table, size_t size)
 		memcpy(s->file + TEXT_SIZE, table, size);
 	s->segments[0] = (struct image_segment){.vaddr = TEXT, .file_size = TEXT_SIZE, .memory_size = TEXT_SIZE, .executable = true};
 	s->segments[1] = (struct image_segment){.vaddr = TABLE, .offset = TEXT_SIZE, .file_size = size, .memory_size = size};
-	s->image = (struct image){.file = {.data = s->file, .size = TEXT_SIZE + size}, .segments = s->segments, .segment_count = 2, .pie = true};
+	s->image =
+	    (struct image){.file = {.data = s->file, .size = TEXT_SIZE + size}, .segments = s->segments, .segment_count = 2, .pie = true};
 	s->fde = (struct image_fde){.start = TEXT, .size = 0x100, .lsda = TABLE};
 }
 
 /* No landing pad base; types pcrel|indirect|sdata4; sites: [0,16) pad 0x40 action 1, [16,20) no pad, hole, [32,48) pad 0x50 cleanup,
    [48,64) pad 0x60 action 3; records: 0 {1, 0}, 2 {-1, next at 4}, 4 {2, 0}; two types, one list {1, 2}. */
 static const uint8_t full[] = {
-	0xff, 0x9b, 33, 0x01, 16, 0, 16, 0x40, 1, 16, 4, 0, 0, 32, 16, 0x50, 0, 48, 16, 0x60, 3, 1, 0, 0x7f, 1, 2, 0,
-	0, /* aligns nothing: part of no record */
-	0xe8, 0x0f, 0, 0, /* type 2: at TABLE + 28 */
-	0, 0, 0, 0,	  /* type 1: catch all */
-	1, 2, 0,
+    0xff, 0x9b, 33, 0x01, 16, 0,    16, 0x40, 1, 16,   4, 0, 0, 32,
+    16,	  0x50, 0,  48,	  16, 0x60, 3,	1,    0, 0x7f, 1, 2, 0, 0, /* aligns nothing: part of no record */
+    0xe8, 0x0f, 0,  0,						   /* type 2: at TABLE + 28 */
+    0,	  0,	0,  0,						   /* type 1: catch all */
+    1,	  2,	0,
 };
 
 static void every_part_is_read(void **state)
@@ -103,18 +104,18 @@ static void bad_tables_are_refused(void **state)
 {
 	(void)state;
 	refuse(NULL, 0, ERR_FORMAT);
-	REFUSE(ERR_FORMAT, 0xff, 0x9b, 100, 1, 0);			/* types outside */
-	REFUSE(ERR_FORMAT, 0xff, 0xff, 1, 9, 0);			/* sites outside */
-	REFUSE(ERR_UNSUPPORTED, 0xff, 0xff, 0x1b, 0);			/* pc-relative sites */
-	REFUSE(ERR_FORMAT, 0xff, 0xff, 1, 4, 0xf0, 32, 0, 0);		/* a LEB that runs into the rest */
-	REFUSE(ERR_FORMAT, 0xff, 0xff, 1, 5, 0xf0, 1, 32, 0, 0);	/* site past the function */
-	REFUSE(ERR_UNSUPPORTED, 0xff, 0xff, 1, 8, 8, 8, 0, 0, 4, 8, 0, 0); /* out of order */
-	REFUSE(ERR_FORMAT, 0xff, 0xff, 1, 6, 0, 8, 0x80, 0x80, 1, 0);	/* landing pad outside of code */
-	REFUSE(ERR_FORMAT, 0xff, 0xff, 1, 4, 0, 8, 9, 1, 1, 0);		/* a type without a type table */
-	REFUSE(ERR_FORMAT, 0xff, 0xff, 1, 4, 0, 8, 9, 9, 0, 0);		/* action outside */
+	REFUSE(ERR_FORMAT, 0xff, 0x9b, 100, 1, 0);				     /* types outside */
+	REFUSE(ERR_FORMAT, 0xff, 0xff, 1, 9, 0);				     /* sites outside */
+	REFUSE(ERR_UNSUPPORTED, 0xff, 0xff, 0x1b, 0);				     /* pc-relative sites */
+	REFUSE(ERR_FORMAT, 0xff, 0xff, 1, 4, 0xf0, 32, 0, 0);			     /* a LEB that runs into the rest */
+	REFUSE(ERR_FORMAT, 0xff, 0xff, 1, 5, 0xf0, 1, 32, 0, 0);		     /* site past the function */
+	REFUSE(ERR_UNSUPPORTED, 0xff, 0xff, 1, 8, 8, 8, 0, 0, 4, 8, 0, 0);	     /* out of order */
+	REFUSE(ERR_FORMAT, 0xff, 0xff, 1, 6, 0, 8, 0x80, 0x80, 1, 0);		     /* landing pad outside of code */
+	REFUSE(ERR_FORMAT, 0xff, 0xff, 1, 4, 0, 8, 9, 1, 1, 0);			     /* a type without a type table */
+	REFUSE(ERR_FORMAT, 0xff, 0xff, 1, 4, 0, 8, 9, 9, 0, 0);			     /* action outside */
 	REFUSE(ERR_UNSUPPORTED, 0xff, 0x03, 12, 1, 4, 0, 8, 9, 1, 1, 0, 1, 2, 3, 4); /* absolute types in a PIE */
-	REFUSE(ERR_FORMAT, 0xff, 0x9b, 8, 1, 4, 0, 8, 9, 1, 5, 0);	/* type index before the table's start */
-	REFUSE(ERR_UNSUPPORTED, 0x9b, 1, 0, 0, 0, 0xff, 1, 0);		/* indirect base */
+	REFUSE(ERR_FORMAT, 0xff, 0x9b, 8, 1, 4, 0, 8, 9, 1, 5, 0);		     /* type index before the table's start */
+	REFUSE(ERR_UNSUPPORTED, 0x9b, 1, 0, 0, 0, 0xff, 1, 0);			     /* indirect base */
 }
 
 static void cyclic_actions_end(void **state)
@@ -181,12 +182,9 @@ static void all_tables_of_a_library_are_read(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(every_part_is_read),
-		cmocka_unit_test(landing_pads_count_from_their_base),
-		cmocka_unit_test(bad_tables_are_refused),
-		cmocka_unit_test(cyclic_actions_end),
-		cmocka_unit_test(damage_never_crashes),
-		cmocka_unit_test(all_tables_of_a_library_are_read),
+	    cmocka_unit_test(every_part_is_read),     cmocka_unit_test(landing_pads_count_from_their_base),
+	    cmocka_unit_test(bad_tables_are_refused), cmocka_unit_test(cyclic_actions_end),
+	    cmocka_unit_test(damage_never_crashes),   cmocka_unit_test(all_tables_of_a_library_are_read),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

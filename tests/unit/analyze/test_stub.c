@@ -169,10 +169,10 @@ static void size_fits_the_plan(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(size_fits_the_plan),
-		cmocka_unit_test_setup_teardown(empty_directory_falls_through, setup, teardown),
-		cmocka_unit_test_setup_teardown(foreign_pc_falls_through, setup, teardown),
-		cmocka_unit_test_setup_teardown(every_pc_of_a_region_finds_its_fde, setup, teardown),
+	    cmocka_unit_test(size_fits_the_plan),
+	    cmocka_unit_test_setup_teardown(empty_directory_falls_through, setup, teardown),
+	    cmocka_unit_test_setup_teardown(foreign_pc_falls_through, setup, teardown),
+	    cmocka_unit_test_setup_teardown(every_pc_of_a_region_finds_its_fde, setup, teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -113,7 +113,8 @@ static void place(struct pieces *p, struct plan_module *m)
 		assert_int_equal(vec_push(&runs, run), 0);
 		at += run.image_size;
 		if (what == 2) {
-			struct plan_run jump = {.image = at, .original = run.original + run.original_size - 1, .image_size = 5, .kind = PLAN_RUN_INSERTED};
+			struct plan_run jump = {
+			    .image = at, .original = run.original + run.original_size - 1, .image_size = 5, .kind = PLAN_RUN_INSERTED};
 			assert_int_equal(vec_push(&runs, jump), 0);
 			at += 5;
 		}
@@ -223,7 +224,8 @@ static void load_original(const struct image *image, uint64_t address, struct or
 
 static unsigned checked_rows, checked_sites, checked_pads;
 
-static void check_boundary(const struct emitted *m, const struct original *o, uint64_t image_pc, uint64_t pc, uint64_t site_pc, bool covered)
+static void check_boundary(const struct emitted *m, const struct original *o, uint64_t image_pc, uint64_t pc, uint64_t site_pc,
+			   bool covered)
 {
 	checked_rows++;
 	if (!cfi_row_equal(cfi_row_at(&m->rows, image_pc), cfi_row_at(&o->rows, pc)))
@@ -237,7 +239,8 @@ static void check_boundary(const struct emitted *m, const struct original *o, ui
 	checked_pads += a && a->pad;
 }
 
-static void check_run(const struct plan_module *m, const struct plan_run *run, const struct emitted *f, const struct original *o, uint64_t region)
+static void check_run(const struct plan_module *m, const struct plan_run *run, const struct emitted *f, const struct original *o,
+		      uint64_t region)
 {
 	uint64_t pc = m->text_base + run->original, image_pc = region + run->image;
 	bool copy = run->kind == PLAN_RUN_COPY;
@@ -304,9 +307,9 @@ static void check_file(const char *path, size_t step, bool has_pads)
 	assert_int_equal(load_u32(m.data + m.eh_frame + m.eh_frame_size - 4 - m.data_offset), 0);
 	checked_rows = checked_sites = checked_pads = 0;
 	check_module(&image, &m, 0);
-	check_module(&image, &m, (uint64_t)-(int64_t)PLAN_REGION_ALIGN);
-	print_message("%s: %u fragments of %u bytes of code, %u of tables; %u rows, %u call sites, %u with landing pads\n", path, m.fde_count,
-		      m.code_size, m.data_size, checked_rows, checked_sites, checked_pads);
+	check_module(&image, &m, (uint64_t) - (int64_t)PLAN_REGION_ALIGN);
+	print_message("%s: %u fragments of %u bytes of code, %u of tables; %u rows, %u call sites, %u with landing pads\n", path,
+		      m.fde_count, m.code_size, m.data_size, checked_rows, checked_sites, checked_pads);
 	assert_true(!has_pads || checked_pads > 100);
 	free(m.code);
 	free(m.data);
@@ -339,8 +342,13 @@ static void stub_gets_its_directory(void **state)
 	struct plan_run runs[] = {{0x10, original, (uint16_t)size, 0, PLAN_RUN_STUB}, {0x10 + size, original, 20, 20, PLAN_RUN_COPY}};
 	uint8_t code[1024] = {0};
 	memcpy(code + 0x10, stub->code, stub->size);
-	struct plan_module m = {.text_base = image.text_base, .text_size = image.text_size, .region_vaddr = 0x4000000,
-				.code = code, .code_size = sizeof code, .runs = runs, .run_count = 2};
+	struct plan_module m = {.text_base = image.text_base,
+				.text_size = image.text_size,
+				.region_vaddr = 0x4000000,
+				.code = code,
+				.code_size = sizeof code,
+				.runs = runs,
+				.run_count = 2};
 	assert_int_equal(unwind_emit(&image, NULL, &m, NULL), 0);
 	assert_int_equal(m.fde_count, 1);
 	assert_int_equal(load_u32(m.data + m.fde_table - m.data_offset), 0x10);
@@ -354,8 +362,13 @@ static void stub_gets_its_directory(void **state)
 	free(m.data);
 	free(m.relocations);
 	code[0x10] ^= 1;
-	struct plan_module damaged = {.text_base = image.text_base, .text_size = image.text_size, .region_vaddr = 0x4000000,
-				      .code = code, .code_size = sizeof code, .runs = runs, .run_count = 2};
+	struct plan_module damaged = {.text_base = image.text_base,
+				      .text_size = image.text_size,
+				      .region_vaddr = 0x4000000,
+				      .code = code,
+				      .code_size = sizeof code,
+				      .runs = runs,
+				      .run_count = 2};
 	assert_int_equal(unwind_emit(&image, NULL, &damaged, NULL), -ERR_INTERNAL);
 	assert_null(damaged.data);
 	image_close(&image);
@@ -380,9 +393,9 @@ static void supported_is_true_of_nearly_all(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(rows_and_sites_survive_shuffling),
-		cmocka_unit_test(stub_gets_its_directory),
-		cmocka_unit_test(supported_is_true_of_nearly_all),
+	    cmocka_unit_test(rows_and_sites_survive_shuffling),
+	    cmocka_unit_test(stub_gets_its_directory),
+	    cmocka_unit_test(supported_is_true_of_nearly_all),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
