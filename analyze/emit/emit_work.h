@@ -1,0 +1,97 @@
+/*
+ * emit_work: what the stages of emit_module hand to each other. Private to analyze/emit/emit*.c and stats.c.
+ *
+ *   emit_set    layout -> set of blocks and chunks in order; checks; drops functions
+ *   emit_patch  chooses patches and the blocks they need, before the chunks are final
+ *   emit_place  tails of the chunks, branch relaxation, addresses
+ *   emit_write  bytes, runs, relocations, slots
+ */
+#ifndef ANALYZE_EMIT_EMIT_WORK_H
+#define ANALYZE_EMIT_EMIT_WORK_H
+
+#include "analyze/code/insn.h"
+#include "analyze/emit/emit.h"
+#include "formats/base/vec.h"
+
+#define EMIT_NONE UINT32_MAX
+
+/* Where control goes: to a chunk of the image, or (chunk == EMIT_NONE) to the original code at text offset `original`. */
+struct emit_edge {
+	uint32_t chunk, original;
+};
+
+enum emit_tail_kind {
+	EMIT_TAIL_BRANCH,   /* 7x rel8 or 0f 8x rel32 */
+	EMIT_TAIL_JUMP,	    /* eb rel8 or e9 rel32 */
+	EMIT_TAIL_SLOT,	    /* ff 25 disp32 */
+	EMIT_TAIL_LOOP,	    /* loop, jrcxz: rel8 over the element that follows it, to the last one */
+	EMIT_TAIL_DELETED,  /* jump left out: its target follows */
+};
+
+/* One control transfer at the end of a chunk. */
+struct emit_tail {
+	uint8_t kind, condition, size, is_long;
+	bool inserted; /* image only: maps to where it leads */
+	bool inverted;
+	struct emit_edge to;
+	uint32_t import; /* SLOT: index into map->imports */
+};
+
+/* One block in the image: `body` bytes of the original, copied one instruction by one, then the tails. */
+struct emit_chunk {
+	uint32_t block, function;
+	uint32_t body;	     /* original bytes before what the tails replace */
+	uint32_t body_image; /* the same in the image: calls to PLT stubs grow */
+	uint32_t image;	     /* region offset of the copy of its first instruction */
+	uint32_t terminator; /* original bytes that the tails replace */
+	uint16_t lead, lead_stub; /* bytes before `image`: alignment pad, then the stub */
+	uint16_t pad;		  /* int3 after the tails */
+	uint8_t tail_count;
+	struct emit_tail tails[3];
+};
+
+struct emit_patch {
+	uint32_t at, function;
+	uint8_t kind;
+};
+
+struct emitter {
+	const struct image *image;
+	const struct map *map;
+	const struct flow *flow;
+	const struct layout *layout;
+	struct emit_options options;
+	uint32_t *chunk_of; /* [block_count] index of the block's chunk, or EMIT_NONE; while chunks are chosen: 0 = in the set */
+	uint8_t *dropped;   /* [function_count] 1 + enum emit_drop, 0 = not */
+	uint32_t hook;	    /* function that gets the stub, or EMIT_NONE */
+	VEC(uint32_t) order;
+	VEC(struct emit_chunk) chunks;
+	VEC(struct emit_patch) patches;
+	VEC(struct plan_run) runs;
+	size_t function_runs; /* runs before the function that is being written */
+	VEC(uint32_t) relocations;
+	VEC(struct plan_slot) slots;
+	VEC(struct emit_dropped) drops;
+	uint64_t region; /* vaddr */
+	uint8_t *code;
+	uint32_t code_size;
+};
+
+int emit_set_order(struct emitter *m, struct err *e) MUST_CHECK;
+int emit_set_chunks(struct emitter *m, struct err *e) MUST_CHECK;
+int emit_choose_patches(struct emitter *m, struct err *e) MUST_CHECK;
+int emit_place(struct emitter *m, struct err *e) MUST_CHECK;
+int emit_write(struct emitter *m, struct err *e) MUST_CHECK;
+void emit_statistics(const struct emitter *m, struct plan_stats *ret_stats);
+
+/* The block's bytes in the file; never NULL for blocks of the set. */
+const uint8_t *emit_block_bytes(const struct emitter *m, uint32_t block);
+/* The call that the map knows at this site, or NULL. */
+const struct map_call *emit_call_at(const struct map *map, uint32_t site);
+/* Import index when the instruction at `site` calls or jumps to a PLT stub whose slot is known, else EMIT_NONE. */
+uint32_t emit_import_at(const struct map *map, uint32_t site);
+/* Where an edge from `function` to text offset `original` leads. */
+struct emit_edge emit_edge_to(const struct emitter *m, uint32_t function, uint32_t original);
+bool emit_is_entry(const struct map *map, uint32_t block);
+
+#endif

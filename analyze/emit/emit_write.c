@@ -1,0 +1,222 @@
+/* Bytes, address map, relocations and slots of the placed chunks. */
+#include "analyze/emit/emit_work.h"
+#include "analyze/emit/stub.h"
+
+#include <string.h>
+
+#define RUN_MAX UINT16_MAX
+
+static int no_memory(struct err *e)
+{
+	return err_set(e, ERR_MEMORY, "emit: no memory");
+}
+
+/* Appends to the address map; COPY runs of one function that continue each other become one. */
+static int add_run(struct emitter *m, struct plan_run run, struct err *e)
+{
+	struct plan_run *last = m->runs.count > m->function_runs ? &m->runs.data[m->runs.count - 1] : NULL;
+	if (last && run.kind == PLAN_RUN_COPY && last->kind == PLAN_RUN_COPY && last->image + last->image_size == run.image &&
+	    last->original + last->original_size == run.original && last->image_size + run.image_size <= RUN_MAX) {
+		last->image_size = (uint16_t)(last->image_size + run.image_size);
+		last->original_size = last->image_size;
+		return 0;
+	}
+	return vec_push(&m->runs, run) ? no_memory(e) : 0;
+}
+
+/*
+ * Writes the disp32 at region offset `field` so that it leads to `target` when the instruction ends at `end`. Outside the region it depends
+ * on where the region stands: a relocation.
+ */
+static int put_field(struct emitter *m, uint32_t field, uint32_t end, uint64_t target, struct err *e)
+{
+	bool inside = target - m->region < m->code_size;
+	int64_t displacement = (int64_t)(target - (m->region + end));
+	if (displacement != (int32_t)displacement)
+		return err_set(e, ERR_INTERNAL, "emit: 0x%llx is out of reach of image offset 0x%x", (unsigned long long)target, field);
+	store_u32(m->code + field, (uint32_t)displacement);
+	if (!inside && vec_push(&m->relocations, field))
+		return no_memory(e);
+	return 0;
+}
+
+static uint64_t edge_address(const struct emitter *m, uint32_t function, struct emit_edge to)
+{
+	if (to.chunk == EMIT_NONE)
+		return m->map->text_base + to.original;
+	const struct emit_chunk *c = &m->chunks.data[to.chunk];
+	return m->region + c->image - (c->function == function ? 0 : c->lead_stub);
+}
+
+static int put_slot(struct emitter *m, uint32_t at, uint8_t modrm, uint32_t import, struct err *e)
+{
+	struct plan_slot slot = {.at = at, .slot = m->map->imports[import].slot};
+	m->code[at] = 0xff;
+	m->code[at + 1] = modrm;
+	if (vec_push(&m->slots, slot))
+		return no_memory(e);
+	return put_field(m, at + 2, at + 6, slot.slot, e);
+}
+
+static int write_call(struct emitter *m, const struct emit_chunk *c, struct plan_run *run, const struct insn *i, struct err *e)
+{
+	uint32_t import = emit_import_at(m->map, run->original);
+	if (import != EMIT_NONE) {
+		run->kind = PLAN_RUN_REWRITTEN;
+		run->image_size = 6;
+		return put_slot(m, run->image, 0x15, import, e);
+	}
+	struct emit_edge to = emit_edge_to(m, c->function, map_offset(m->map, (vaddr){i->target}));
+	uint32_t end = run->image + i->length;
+	return put_field(m, end - 4, end, edge_address(m, c->function, to), e);
+}
+
+static int write_instruction(struct emitter *m, const struct emit_chunk *c, const uint8_t *bytes, struct plan_run *run,
+			     const struct insn *i, struct err *e)
+{
+	memcpy(m->code + run->image, bytes, i->length);
+	if (i->kind == INSN_CALL)
+		return write_call(m, c, run, i, e);
+	if (i->rip_field)
+		return put_field(m, run->image + i->rip_field, run->image + i->length, i->target, e);
+	return 0;
+}
+
+static int write_body(struct emitter *m, const struct emit_chunk *c, struct err *e)
+{
+	const struct map_block *b = &m->map->blocks[c->block];
+	const uint8_t *bytes = emit_block_bytes(m, c->block);
+	uint32_t image = c->image;
+	for (uint32_t at = 0; at < c->body;) {
+		struct insn i;
+		if (insn_decode(bytes + at, b->size - at, map_vaddr(m->map, b->start + at), &i))
+			return err_set(e, ERR_INTERNAL, "emit: an instruction that was checked decodes no more");
+		struct plan_run run = {.image = image, .original = b->start + at, .kind = PLAN_RUN_COPY};
+		run.image_size = run.original_size = i.length;
+		int status = write_instruction(m, c, bytes + at, &run, &i, e);
+		if (!status)
+			status = add_run(m, run, e);
+		if (status)
+			return status;
+		at += i.length;
+		image += run.image_size;
+	}
+	return image == c->image + c->body_image ? 0 : err_set(e, ERR_INTERNAL, "emit: block size changed at 0x%x", c->image);
+}
+
+static int put_branch(struct emitter *m, const struct emit_chunk *c, const struct emit_tail *t, uint32_t at, struct err *e)
+{
+	uint8_t *code = m->code + at;
+	uint64_t target = edge_address(m, c->function, t->to);
+	if (!t->is_long) {
+		code[0] = t->kind == EMIT_TAIL_JUMP ? 0xeb : (uint8_t)(0x70 | t->condition);
+		code[1] = (uint8_t)(target - (m->region + at + t->size));
+		return 0;
+	}
+	if (t->kind == EMIT_TAIL_JUMP) {
+		code[0] = 0xe9;
+	} else {
+		code[0] = 0x0f;
+		code[1] = (uint8_t)(0x80 | t->condition);
+	}
+	return put_field(m, at + t->size - 4, at + t->size, target, e);
+}
+
+static int put_tail(struct emitter *m, const struct emit_chunk *c, unsigned index, uint32_t at, struct err *e)
+{
+	const struct emit_tail *t = &c->tails[index];
+	switch (t->kind) {
+	case EMIT_TAIL_SLOT:
+		return put_slot(m, at, 0x25, t->import, e);
+	case EMIT_TAIL_LOOP: /* the original bytes, displacement over the jump that follows */
+		memcpy(m->code + at, emit_block_bytes(m, c->block) + c->body, t->size);
+		m->code[at + t->size - 1] = c->tails[index + 1].size;
+		return 0;
+	case EMIT_TAIL_DELETED:
+		return 0;
+	}
+	return put_branch(m, c, t, at, e);
+}
+
+static struct plan_run tail_run(const struct emitter *m, const struct emit_chunk *c, const struct emit_tail *t, uint32_t at)
+{
+	uint32_t site = m->map->blocks[c->block].start + c->body;
+	struct plan_run run = {.image = at, .image_size = t->size, .original = site, .original_size = (uint16_t)c->terminator};
+	if (t->inserted) {
+		run.kind = PLAN_RUN_INSERTED;
+		run.original = t->to.original;
+		run.original_size = 0;
+	} else if (t->kind == EMIT_TAIL_DELETED) {
+		run.kind = PLAN_RUN_DELETED;
+	} else if (t->kind == EMIT_TAIL_SLOT || t->kind == EMIT_TAIL_LOOP || t->inverted || t->size != c->terminator) {
+		run.kind = PLAN_RUN_REWRITTEN;
+	} else {
+		run.kind = PLAN_RUN_COPY;
+	}
+	return run;
+}
+
+static int write_padding(struct emitter *m, const struct emit_chunk *c, uint32_t at, uint32_t size, struct err *e)
+{
+	if (!size)
+		return 0;
+	memset(m->code + at, 0xcc, size);
+	struct plan_run run = {.image = at, .image_size = (uint16_t)size, .kind = PLAN_RUN_INSERTED};
+	run.original = m->map->blocks[c->block].start;
+	return add_run(m, run, e);
+}
+
+static int write_stub(struct emitter *m, const struct emit_chunk *c, struct err *e)
+{
+	if (!c->lead_stub)
+		return 0;
+	struct plan_run run = {.image = c->image - c->lead_stub, .image_size = c->lead_stub, .kind = PLAN_RUN_STUB};
+	run.original = m->map->blocks[c->block].start;
+	memcpy(m->code + run.image, stub_find_fde()->code, c->lead_stub);
+	return add_run(m, run, e);
+}
+
+static int write_chunk(struct emitter *m, const struct emit_chunk *c, struct err *e)
+{
+	int status = write_padding(m, c, c->image - c->lead_stub - c->lead, c->lead, e);
+	if (!status)
+		status = write_stub(m, c, e);
+	if (!status)
+		status = write_body(m, c, e);
+	uint32_t at = c->image + c->body_image;
+	for (unsigned i = 0; i < c->tail_count && !status; i++) {
+		status = put_tail(m, c, i, at, e);
+		if (!status)
+			status = add_run(m, tail_run(m, c, &c->tails[i], at), e);
+		at += c->tails[i].size;
+	}
+	return status ? status : write_padding(m, c, at, c->pad, e);
+}
+
+static int compare_runs(const void *va, const void *vb)
+{
+	const struct plan_run *a = va, *b = vb;
+	if (a->image != b->image)
+		return a->image < b->image ? -1 : 1;
+	if (a->original != b->original)
+		return a->original < b->original ? -1 : 1;
+	return (a->image_size > b->image_size) - (a->image_size < b->image_size);
+}
+
+int emit_write(struct emitter *m, struct err *e)
+{
+	m->code = malloc(m->code_size + 1u);
+	if (!m->code)
+		return err_set(e, ERR_MEMORY, "emit: no memory for %u bytes of code", m->code_size);
+	memset(m->code, 0xcc, m->code_size + 1u);
+	for (size_t i = 0; i < m->chunks.count; i++) {
+		if (!i || m->chunks.data[i].function != m->chunks.data[i - 1].function)
+			m->function_runs = m->runs.count;
+		int status = write_chunk(m, &m->chunks.data[i], e);
+		if (status)
+			return status;
+	}
+	if (m->runs.count)
+		qsort(m->runs.data, m->runs.count, sizeof *m->runs.data, compare_runs);
+	return 0;
+}
