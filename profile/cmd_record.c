@@ -126,12 +126,10 @@ static int run(const struct cli *cli, struct err *e)
 		status = record_run(&options, output.fd, output.name, &result, e);
 		if (options.progress)
 			fputs("\r\033[K", stderr);
-		struct err closing;
-		int closed = output_close(&output, status ? &closing : e);
-		if (!status && closed) {
+		if (status)
+			output_abandon(&output);
+		else if ((status = output_close(&output, e)))
 			record_result_free(&result);
-			status = closed;
-		}
 	}
 	close(stop);
 	if (status)

@@ -173,7 +173,8 @@ static void note_refusal(char *tried, size_t size, enum candidate candidate, int
 {
 	size_t used = tried ? strlen(tried) : 0;
 	if (used < size)
-		snprintf(tried + used, size - used, "%s: %s\n", candidate_texts[candidate], strerror(failure));
+		snprintf(tried + used, size - used, "%s: %s\n", candidate_texts[candidate],
+			 failure == ENOENT || failure == EOPNOTSUPP || failure == ENODEV ? "this machine has none" : strerror(failure));
 }
 
 int event_choose(const struct event_wish *wish, pid_t tid, struct event *ret_event, char *tried, size_t tried_size, struct err *e)

@@ -2,6 +2,7 @@
 
 #include "formats/base/vec.h"
 #include "profile/idmap.h"
+#include "profile/output.h"
 #include "profile/target.h"
 
 #include <errno.h>
@@ -237,6 +238,8 @@ static int session_begin(struct session *s, int fd, const char *name, struct err
 	status = perfset_open(&s->event, o->pid, o->whole_cpus, &s->set, e);
 	if (!status)
 		status = space_read(s->space, e);
+	if (!status)
+		status = output_empty(fd, name, e);
 	if (!status)
 		status = profile_stream_open(fd, name, &s->result.info, &s->stream, e);
 	if (!status)
