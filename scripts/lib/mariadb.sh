@@ -59,8 +59,9 @@ mariadb_start() {
 	if [[ -z $mariadb_directory ]]; then
 		# /run and /dev/shm may be small or noexec; the socket path must stay under 108 bytes.
 		mariadb_directory=$(mktemp -d "${TMPDIR:-/tmp}/repave-mariadb.XXXXXX") || return 4
+		# --force: also on a machine without names for itself, such as a bare container.
 		mariadb-install-db --no-defaults --datadir="$mariadb_directory/data" --auth-root-authentication-method=normal \
-			--skip-test-db $( ((EUID == 0)) && echo --user=root) >"$mariadb_directory/install.log" 2>&1 ||
+			--skip-test-db --force $( ((EUID == 0)) && echo --user=root) >"$mariadb_directory/install.log" 2>&1 ||
 			{ mariadb_fail "mariadb-install-db failed" "$mariadb_directory/install.log"; return 4; }
 	fi
 	mariadb_socket=$mariadb_directory/socket
@@ -96,7 +97,7 @@ sysbench_start() {
 	local try
 	for ((try = 0; try < 200; try++)); do
 		kill -0 "$sysbench_pid" 2>/dev/null || break
-		grep -q 'Threads started' "$mariadb_directory/sysbench.log" && return 0
+		grep -qs 'Threads started' "$mariadb_directory/sysbench.log" && return 0
 		sleep 0.05
 	done
 	mariadb_fail "sysbench $workload did not start" "$mariadb_directory/sysbench.log"
@@ -113,7 +114,7 @@ sysbench_stop() {
 		status=4
 	fi
 	wait "$pid" 2>/dev/null || :
-	if grep -q FATAL "$mariadb_directory/sysbench.log"; then
+	if grep -qs FATAL "$mariadb_directory/sysbench.log"; then
 		mariadb_fail "sysbench saw errors" "$mariadb_directory/sysbench.log"
 		status=4
 	fi
