@@ -156,16 +156,6 @@ static struct plan_run tail_run(const struct emitter *m, const struct emit_chunk
 	return run;
 }
 
-static int write_padding(struct emitter *m, const struct emit_chunk *c, uint32_t at, uint32_t size, struct err *e)
-{
-	if (!size)
-		return 0;
-	memset(m->code + at, 0xcc, size);
-	struct plan_run run = {.image = at, .image_size = (uint16_t)size, .kind = PLAN_RUN_INSERTED};
-	run.original = m->map->blocks[c->block].start;
-	return add_run(m, run, e);
-}
-
 static int write_stub(struct emitter *m, const struct emit_chunk *c, struct err *e)
 {
 	if (!c->lead_stub)
@@ -178,9 +168,7 @@ static int write_stub(struct emitter *m, const struct emit_chunk *c, struct err 
 
 static int write_chunk(struct emitter *m, const struct emit_chunk *c, struct err *e)
 {
-	int status = write_padding(m, c, c->image - c->lead_stub - c->lead, c->lead, e);
-	if (!status)
-		status = write_stub(m, c, e);
+	int status = write_stub(m, c, e);
 	if (!status)
 		status = write_body(m, c, e);
 	uint32_t at = c->image + c->body_image;
@@ -190,7 +178,7 @@ static int write_chunk(struct emitter *m, const struct emit_chunk *c, struct err
 			status = add_run(m, tail_run(m, c, &c->tails[i], at), e);
 		at += c->tails[i].size;
 	}
-	return status ? status : write_padding(m, c, at, c->pad, e);
+	return status;
 }
 
 static int compare_runs(const void *va, const void *vb)
@@ -208,7 +196,7 @@ int emit_write(struct emitter *m, struct err *e)
 	m->code = malloc(m->code_size + 1u);
 	if (!m->code)
 		return err_set(e, ERR_MEMORY, "emit: no memory for %u bytes of code", m->code_size);
-	memset(m->code, 0xcc, m->code_size + 1u);
+	memset(m->code, 0xcc, m->code_size + 1u); /* what no chunk fills stays int3 and belongs to no run */
 	for (size_t i = 0; i < m->chunks.count; i++) {
 		if (!i || m->chunks.data[i].function != m->chunks.data[i - 1].function)
 			m->function_runs = m->runs.count;

@@ -7,8 +7,8 @@
  * image, or at that very place in the original code. By induction the image does what the original does. It checks:
  *
  *   identity    the file is the plan's (build-id, hash), the spans are its, the hash of each function
- *   runs        they tile the code; COPY is equal byte for byte apart from displacements; REWRITTEN is the same branch or call in another
- *               form or sense; INSERTED is one jump to its counterpart, or int3 that nothing leads to; DELETED was a jump to what follows
+ *   runs        they cover the code but for int3 padding; COPY is equal byte for byte apart from displacements; REWRITTEN is the same branch
+ *               or call in another form or sense; INSERTED is one jump to its counterpart; DELETED was a jump to what follows
  *   edges       as above; between functions only to the other's entry; never into the bytes behind the start of a patch
  *   fields      a displacement out of the region is in `relocations`, all others are not
  *   slots       each ff 15 / ff 25 that stands for a direct call or jump goes through the slot of the stub that was called

@@ -76,12 +76,12 @@ static int mark_copy(struct validator *v, const struct plan_run *r)
 	return 0;
 }
 
-static bool all_int3(const struct validator *v, const struct plan_run *r)
+/* Between runs may be padding, which nothing can lead to because no offset in it stands for anything. */
+static bool all_int3(const struct validator *v, uint64_t start, uint64_t end)
 {
-	for (uint32_t i = 0; i < r->image_size; i++)
-		if (v->module->code[r->image + i] != 0xcc)
-			return false;
-	return true;
+	while (start < end && v->module->code[start] == 0xcc)
+		start++;
+	return start >= end;
 }
 
 static int mark_run(struct validator *v, const struct plan_run *r)
@@ -105,7 +105,7 @@ static int mark_run(struct validator *v, const struct plan_run *r)
 	case PLAN_RUN_INSERTED:
 		if (r->original_size || r->original >= v->module->text_size)
 			return validate_refuse(v, "inserted run with original bytes or outside the text");
-		mark(v, r->image, r->original, all_int3(v, r) ? PLACE_NONE : PLACE_INSERTED);
+		mark(v, r->image, r->original, PLACE_INSERTED);
 		return 0;
 	}
 	return validate_refuse(v, "run of unknown kind %u", r->kind);
@@ -119,20 +119,23 @@ int validate_runs_mark(struct validator *v)
 		v->image_at = r->image;
 		v->original_at = r->original;
 		bool beside = r->kind == PLAN_RUN_DELETED && r->image == start; /* sorted behind what stands at the same place */
-		if ((r->image != next && !beside) || next + r->image_size > v->module->code_size)
-			return validate_refuse(v, "runs do not tile the code");
+		if ((r->image < next && !beside) || (uint64_t)r->image + r->image_size > v->module->code_size)
+			return validate_refuse(v, "runs overlap or leave the code");
+		if (!all_int3(v, next, r->image))
+			return validate_refuse(v, "code at 0x%llx belongs to no run", (unsigned long long)next);
 		if (i && r->image == r[-1].image && r->original < r[-1].original)
 			return validate_refuse(v, "runs are not sorted");
 		if (r->kind == PLAN_RUN_DELETED ? r->image_size || !r->original_size : !r->image_size)
 			return validate_refuse(v, "run of no size");
-		if (r->image_size)
-			start = next;
-		next += r->image_size;
+		if (r->image_size) {
+			start = r->image;
+			next = start + r->image_size;
+		}
 		int status = mark_run(v, r);
 		if (status)
 			return status;
 	}
-	return next == v->module->code_size ? 0 : validate_refuse(v, "runs do not tile the code");
+	return all_int3(v, next, v->module->code_size) ? 0 : validate_refuse(v, "the end of the code belongs to no run");
 }
 
 /* --- what stands for what --- */
@@ -372,8 +375,6 @@ static int check_rewritten(struct validator *v, const struct plan_run *r)
 static int check_inserted(struct validator *v, const struct plan_run *r)
 {
 	struct insn i;
-	if (v->place[r->image] == PLACE_NONE)
-		return 0; /* int3, and nothing that leads to it passes */
 	if (!decode_image(v, r->image, r->image + r->image_size, &i) || i.length != r->image_size || i.kind != INSN_JUMP ||
 	    i.length != 1 + i.relative_size)
 		return validate_refuse(v, "inserted code is not one jump");

@@ -8,7 +8,7 @@
 #include "analyze/emit/validate.h"
 
 enum validate_place {
-	PLACE_NONE,	/* no instruction starts here, or padding that nothing may reach */
+	PLACE_NONE,	/* no instruction starts here */
 	PLACE_REAL,	/* starts an instruction of the original (COPY, REWRITTEN) or the stub before one */
 	PLACE_INSERTED, /* an added jump */
 };
