@@ -6,6 +6,10 @@
  * falls through into that copy with stack, callee-saved and argument registers as at entry; only rax, r10, r11 and flags are lost. Otherwise
  * it looks pc up in the region's sorted table, fills bases {tbase 0, dbase 0, func = start of the FDE's range} and returns the FDE, or NULL
  * when no FDE covers pc. It takes no lock, calls nothing and writes nothing but *bases; so every boundary in it maps to the function's start.
+ *
+ * Taking it back: while a thread is inside libgcc_s's unwinder, that holds image addresses and pointers into the unwind data in a context of
+ * its own, which no walk over return addresses finds; without stub and data it would end in std::terminate(). So undo must first let every
+ * thread leave: none may have a frame in the module of _Unwind_Find_FDE at the moment when patches and data are taken away.
  */
 #ifndef ANALYZE_EMIT_STUB_H
 #define ANALYZE_EMIT_STUB_H
