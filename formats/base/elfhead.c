@@ -235,18 +235,25 @@ int elfhead_text_hash(const struct elfhead *head, const struct elf_source *file,
 }
 
 /* With slack, the whole pages that the loader maps for the segment count as its bytes. */
+static bool covers(const struct elf_segment *s, foff offset, uint64_t slack)
+{
+	return s->type == ELFHEAD_LOAD && offset.v >= (s->offset & ~slack) && offset.v < s->offset + s->file_size;
+}
+
 static const struct elf_segment *find_segment(const struct elfhead *head, foff offset, uint64_t slack)
 {
 	const struct elf_segment *found = NULL;
 	for (uint32_t i = 0; i < head->segment_count; i++) {
 		const struct elf_segment *s = &head->segments[i];
-		uint64_t start = s->offset & ~slack, end = s->offset + s->file_size;
-		if (s->type != ELFHEAD_LOAD || offset.v < start || offset.v >= end)
-			continue;
-		if (!found || (is_text(s) && !is_text(found)))
+		if (covers(s, offset, slack) && (!found || (is_text(s) && !is_text(found))))
 			found = s;
 	}
 	return found;
+}
+
+static uint64_t bias_of(const struct elf_segment *s, raddr address, foff offset)
+{
+	return address.v - (offset.v - s->offset + s->address.v);
 }
 
 const struct elf_segment *elfhead_segment_of_offset(const struct elfhead *head, foff offset)
@@ -264,8 +271,46 @@ bool elfhead_vaddr_of_offset(const struct elfhead *head, foff offset, vaddr *ret
 
 bool elfhead_bias(const struct elfhead *head, raddr address, foff offset, uint64_t *ret_bias)
 {
-	const struct elf_segment *s = find_segment(head, offset, PAGE - 1);
+	const struct elf_segment *s = find_segment(head, offset, 0);
+	if (!s)
+		s = find_segment(head, offset, PAGE - 1);
 	if (s)
-		*ret_bias = address.v - (offset.v - s->offset + s->address.v);
+		*ret_bias = bias_of(s, address, offset);
 	return s != NULL;
+}
+
+/* How many PT_LOADs have their first page where this bias puts it. */
+static unsigned count_fitting(const struct elfhead *head, const struct procmaps *maps, const struct procmap *map, uint64_t bias)
+{
+	unsigned fitting = 0;
+	for (uint32_t i = 0; i < head->segment_count; i++) {
+		const struct elf_segment *s = &head->segments[i];
+		raddr page = {(bias + s->address.v) & ~(uint64_t)(PAGE - 1)};
+		const struct procmap *m = s->type == ELFHEAD_LOAD && s->file_size ? procmaps_find(maps, page) : NULL;
+		fitting += m && m->inode == map->inode && m->device_major == map->device_major && m->device_minor == map->device_minor &&
+			   m->offset + (page.v - m->start.v) == (s->offset & ~(uint64_t)(PAGE - 1));
+	}
+	return fitting;
+}
+
+bool elfhead_bias_of_mapping(const struct elfhead *head, const struct procmaps *maps, const struct procmap *map, uint64_t *ret_bias)
+{
+	unsigned best = 0;
+	bool best_text = false, found = false;
+	for (uint32_t i = 0; i < head->segment_count; i++) {
+		const struct elf_segment *s = &head->segments[i];
+		foff offset = {map->offset};
+		if (!covers(s, offset, PAGE - 1))
+			continue;
+		uint64_t bias = bias_of(s, map->start, offset);
+		unsigned fitting = maps ? count_fitting(head, maps, map, bias) : 0;
+		bool text = is_text(s) == map->execute;
+		if (found && (fitting < best || (fitting == best && (best_text || !text))))
+			continue;
+		*ret_bias = bias;
+		best = fitting;
+		best_text = text;
+		found = true;
+	}
+	return found;
 }

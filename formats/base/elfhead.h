@@ -6,13 +6,14 @@
  * objects are read. Sections, symbols and relocations are not its business.
  *
  * In a file, byte x of a segment stands at p_offset + x; in memory at bias + p_vaddr + x. p_offset and p_vaddr differ in many files, so
- * an address is converted through the segment table (elfhead_vaddr_of_offset, elfhead_bias), never by subtracting the start of a mapping.
+ * an address is converted through the segment table (elfhead_vaddr_of_offset, elfhead_bias_of_mapping), never by subtracting the start of a mapping.
  */
 #ifndef FORMATS_BASE_ELFHEAD_H
 #define FORMATS_BASE_ELFHEAD_H
 
 #include "formats/base/addr.h"
 #include "formats/base/err.h"
+#include "formats/base/procmaps.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -77,9 +78,16 @@ const struct elf_segment *elfhead_segment_of_offset(const struct elfhead *head, 
 /* vaddr of the byte at this file offset; false when no PT_LOAD has it. */
 bool elfhead_vaddr_of_offset(const struct elfhead *head, foff offset, vaddr *ret_vaddr);
 /*
- * Load bias when the byte at file offset `offset` is seen at `address`; false when no PT_LOAD has it, even when whole pages are counted. A
- * page may hold the end of one segment and the start of the next and then is mapped twice: pass a place in an executable mapping.
+ * Load bias when the byte at file offset `offset` is seen at `address`; false when no PT_LOAD has it, even when whole pages are counted.
+ * A file page may belong to two segments and then is mapped twice; the segment that really holds the byte is taken here, which is right for
+ * the mapping with the ELF header (offset 0) and may be wrong for any other: use elfhead_bias_of_mapping there.
  */
 bool elfhead_bias(const struct elfhead *head, raddr address, foff offset, uint64_t *ret_bias);
+
+/*
+ * Load bias of the file that `map` maps, decided by all mappings of the process: of the biases that the segments allow, the one under
+ * which most PT_LOADs stand where they should. `maps` may be NULL: then `map` alone decides, executable segments first. False when no PT_LOAD fits.
+ */
+bool elfhead_bias_of_mapping(const struct elfhead *head, const struct procmaps *maps, const struct procmap *map, uint64_t *ret_bias);
 
 #endif

@@ -113,10 +113,43 @@ static void offset_and_vaddr_that_differ_are_converted_by_segment(void **state)
 	assert_true(elfhead_vaddr_of_offset(&head, (foff){TEXT_AT - 1}, &v));
 	assert_int_equal(v.v, TEXT_AT - 1);
 	assert_false(elfhead_vaddr_of_offset(&head, (foff){FILE_SIZE}, &v));
-	/* The mapping starts at the page of the segment: file offset 0, seen at bias + 0x1000; the text segment goes before the data one. */
-	assert_true(elfhead_bias(&head, (raddr){0x7f0000001000}, (foff){0}, &bias));
+	assert_true(elfhead_bias(&head, (raddr){0x7f0000000000}, (foff){0}, &bias));
 	assert_int_equal(bias, 0x7f0000000000);
 	assert_true(elfhead_segment_of_offset(&head, (foff){FILE_SIZE}) == NULL);
+}
+
+/* File page 0 holds both segments and is mapped twice, with the same offset. */
+static void page_mapped_twice_has_one_bias(void **state)
+{
+	(void)state;
+	struct sample s = sample_make();
+	struct procmap list[] = {
+	    {.start.v = 0x7f0000000000, .end.v = 0x7f0000001000, .inode = 9, .read = true},
+	    {.start.v = 0x7f0000001000, .end.v = 0x7f0000002000, .inode = 9, .read = true, .execute = true},
+	    {.start.v = 0x7f0000002000, .end.v = 0x7f0000003000, .inode = 8, .read = true, .execute = true},
+	};
+	struct procmaps maps = {.maps = list, .count = 3};
+	struct elfhead head;
+	uint64_t bias;
+	assert_int_equal(sample_read(&s, &head, NULL), 0);
+	for (int i = 0; i < 2; i++) {
+		bias = 0;
+		assert_true(elfhead_bias_of_mapping(&head, &maps, &list[i], &bias));
+		assert_int_equal(bias, 0x7f0000000000);
+		assert_true(elfhead_bias_of_mapping(&head, NULL, &list[i], &bias));
+		assert_int_equal(bias, 0x7f0000000000);
+	}
+	/* Two executable segments of one page, as linkers make with -Ttext: only the other mappings tell them apart. */
+	put_segment(&s, 0, ELFHEAD_LOAD, ELFHEAD_EXECUTE, (uint64_t[]){0, 0, 0x700, 0x700});
+	list[0].execute = true;
+	assert_int_equal(sample_read(&s, &head, NULL), 0);
+	for (int i = 0; i < 2; i++) {
+		bias = 0;
+		assert_true(elfhead_bias_of_mapping(&head, &maps, &list[i], &bias));
+		assert_int_equal(bias, 0x7f0000000000);
+	}
+	list[0].offset = 0x1000;
+	assert_false(elfhead_bias_of_mapping(&head, &maps, &list[0], &bias));
 }
 
 static void text_hash_covers_the_text_only(void **state)
@@ -293,6 +326,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(sample_gives_segments_and_build_id),
 	    cmocka_unit_test(offset_and_vaddr_that_differ_are_converted_by_segment),
+	    cmocka_unit_test(page_mapped_twice_has_one_bias),
 	    cmocka_unit_test(text_hash_covers_the_text_only),
 	    cmocka_unit_test(text_hash_takes_two_segments_in_file_order),
 	    cmocka_unit_test(each_wrong_field_is_refused_with_its_own_text),
