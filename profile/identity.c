@@ -115,7 +115,7 @@ static int identity_of_memory(pid_t pid, const struct procmap *map, const struct
 	struct module_identity module = {0};
 	uint64_t bias;
 	int status = elfhead_read(&memory, map->path, ret_head, e);
-	if (!status && elfhead_bias(ret_head, map->start, (foff){map->offset}, &bias)) {
+	if (!status && elfhead_bias_of_mapping(ret_head, maps, map, &bias)) {
 		memory.base = bias;
 		set_build_id(&module, ret_head, &memory, true);
 	}

@@ -159,7 +159,7 @@ static int add_mapping(struct space *space, const struct procmap *map, const str
 		int status = identify(space, map, maps, &known, e);
 		if (status)
 			return status;
-		if (known.module != PROFILE_NO_MODULE && elfhead_bias(&known.head, map->start, (foff){map->offset}, &range.bias))
+		if (known.module != PROFILE_NO_MODULE && elfhead_bias_of_mapping(&known.head, maps, map, &range.bias))
 			range.module = known.module;
 	}
 	return replace_range(space, range, e);
