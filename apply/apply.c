@@ -1,0 +1,385 @@
+#include "apply/apply.h"
+
+#include "apply/inject.h"
+#include "apply/journal.h"
+#include "apply/moves.h"
+#include "apply/placement.h"
+#include "apply/tracee.h"
+#include "apply/undo.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define TRY_PAUSE 20000000ull
+#define UNDO_TRIES 20u
+
+struct apply {
+	struct target *target;
+	const struct apply_options *options;
+	struct stage stage;
+	struct patch_set patches;
+	struct moves moves;
+	struct tracees threads;
+	struct journal journal;
+	struct writer encoded;
+	uint8_t *flags;	    /* one per patch of the journal */
+	void *stack_buffer; /* MOVES_STACK_MAX */
+	struct apply_report report;
+	bool patched; /* the journal says so: going back means undo */
+};
+
+int apply_check_plan_file(const char *path, struct err *e)
+{
+	struct stat s;
+	if (!strcmp(path, "-"))
+		return 0; /* whoever runs this tool made the pipe */
+	if (stat(path, &s))
+		return err_set_errno(e, errno, "%s", path);
+	if (!S_ISREG(s.st_mode))
+		return err_set(e, ERR_REFUSED, "%s: a plan must be a regular file", path);
+	if (s.st_uid && s.st_uid != geteuid())
+		return err_set(e, ERR_REFUSED, "%s: owned by user %u; a plan is code and must be owned by root or by you", path, s.st_uid);
+	if (s.st_mode & (S_IWGRP | S_IWOTH))
+		return err_set(e, ERR_REFUSED, "%s: others may write it (mode %o); a plan is code", path, s.st_mode & 07777);
+	return 0;
+}
+
+void apply_report_free(struct apply_report *r)
+{
+	free(r->modules);
+	*r = (struct apply_report){0};
+}
+
+/* What an earlier run left: applied is an answer, a half-done state is taken back. */
+static int clear_leftovers(struct apply *a, struct err *e)
+{
+	struct journal *list;
+	uint32_t count;
+	int status = journals_load(a->target, &list, &count, e);
+	if (status)
+		return status;
+	const struct journal *live = journals_live(list, count);
+	bool half_done = live && live->state != JOURNAL_APPLIED;
+	if (live && !half_done)
+		status = err_set(e, ERR_REFUSED, "process %d: a plan is applied already; undo it first", a->target->pid);
+	journals_free(list, count);
+	if (status || !half_done || a->options->dry_run)
+		return status;
+	struct undo_options options = {.max_pause = a->options->max_pause, .tries = UNDO_TRIES};
+	struct undo_report undone;
+	status = undo_process(a->target, &options, &undone, e);
+	if (status)
+		return err_prefix(e, "taking back what a killed tool left");
+	a->report.repaired = true;
+	return target_refresh(a->target, e);
+}
+
+static bool has_hook(const struct apply *a)
+{
+	for (uint32_t i = 0; i < a->patches.count; i++) {
+		const struct patch *p = &a->patches.list[i];
+		if (p->state == PATCH_WANTED && a->stage.regions[p->region].plan->directory != PLAN_NONE)
+			return true;
+	}
+	return false;
+}
+
+/* Where libgcc_s is loaded exceptions may be thrown through moved functions, and it must learn of their tables. */
+static int check_unwinding(const struct apply *a, struct err *e)
+{
+	bool unwinder = false, tables = false;
+	for (size_t i = 0; i < a->target->maps.count; i++)
+		unwinder |= strstr(a->target->maps.maps[i].path, "/libgcc_s.so") != NULL;
+	for (uint32_t i = 0; i < a->stage.region_count; i++)
+		tables |= a->stage.regions[i].plan->fde_count != 0;
+	if (!unwinder || !tables || a->options->without_unwind || has_hook(a))
+		return 0;
+	return err_set(e, ERR_REFUSED,
+		       "process %d uses libgcc_s, for which the plan has no usable part, so exceptions could not pass through moved code "
+		       "(plan with libgcc_s, or --without-unwind)",
+		       a->target->pid);
+}
+
+static int place_journal(struct apply *a, struct err *e)
+{
+	struct placement_range *taken = calloc(a->stage.region_count + 1, sizeof *taken);
+	if (!taken)
+		return err_set(e, ERR_MEMORY, "no memory for %u regions", a->stage.region_count);
+	for (uint32_t i = 0; i < a->stage.region_count; i++)
+		taken[i] = (struct placement_range){a->stage.regions[i].code,
+						    a->stage.regions[i].code_mapped + a->stage.regions[i].data_mapped};
+	const struct region *first = &a->stage.regions[0];
+	struct placement_want want = {first->code, {first->code.v + first->code_mapped}, a->journal.mapped};
+	int status = placement_find(&a->target->maps, taken, a->stage.region_count, &want, &a->journal.address, e);
+	free(taken);
+	return status;
+}
+
+static int prepare_journal(struct apply *a, const struct plan *plan, struct err *e)
+{
+	int status = journal_build(&a->stage, &a->patches, plan->inputs_hash, &a->journal, e);
+	if (!status)
+		status = journal_encode(&a->journal, &a->encoded, e);
+	if (status)
+		return status;
+	a->journal.total = a->encoded.size;
+	a->journal.mapped = journal_mapped_size(a->encoded.size, a->journal.patch_count);
+	a->flags = calloc(a->journal.patch_count + 1, 1);
+	a->stack_buffer = malloc(MOVES_STACK_MAX);
+	if (!a->flags || !a->stack_buffer)
+		return err_set(e, ERR_MEMORY, "no memory for the journal");
+	memset(a->stack_buffer, 0, MOVES_STACK_MAX);
+	return place_journal(a, e);
+}
+
+/* Everything that can be known and computed without changing the target. */
+static int prepare(struct apply *a, const struct plan *plan, struct err *e)
+{
+	int status = stage_init(a->target, plan, &a->stage, e);
+	if (!status)
+		status = stage_place(&a->stage, e);
+	if (!status)
+		status = stage_relocate(&a->stage, e);
+	if (!status)
+		status = patch_set_init(&a->stage, &a->patches, e);
+	if (!status && !patch_count(&a->patches, PATCH_WANTED))
+		status = err_set(e, ERR_REFUSED, "process %d: no patch of the plan can be made", a->target->pid);
+	if (!status)
+		status = check_unwinding(a, e);
+	if (!status)
+		status = moves_init(&a->stage, &a->moves, e);
+	return status ? status : prepare_journal(a, plan, e);
+}
+
+static int map_all(struct apply *a, struct inject *i, struct err *e)
+{
+	int status = inject_map(i, a->journal.address, a->journal.mapped, PROT_READ, e);
+	if (!status)
+		status = journal_write(a->target, a->journal.address, &a->encoded, e);
+	for (uint32_t k = 0; !status && k < a->stage.region_count; k++) {
+		const struct region *r = &a->stage.regions[k];
+		status = inject_map(i, r->code, r->code_mapped, PROT_READ | PROT_EXEC, e);
+		if (!status && r->data_mapped)
+			status = inject_map(i, r->data, r->data_mapped, PROT_READ, e);
+	}
+	return status;
+}
+
+/* Lays everything down while the target runs. Nothing of its own is changed but which pages are private. */
+static int lay_down(struct apply *a, struct err *e)
+{
+	struct inject i;
+	int status = inject_begin(a->target, &i, e);
+	if (status)
+		return status;
+	status = map_all(a, &i, e);
+	inject_end(&i);
+	if (!status)
+		status = stage_write(&a->stage, e);
+	if (!status && !a->options->no_huge)
+		stage_collapse(&a->stage);
+	if (!status)
+		status = patch_prefault(a->target, &a->patches, e);
+	return status;
+}
+
+/* The journal's patches are the wanted ones of the set at the time it was built, in the same order. */
+static void note_dropped(struct apply *a)
+{
+	uint32_t n = 0;
+	for (uint32_t i = 0; i < a->patches.count && n < a->journal.patch_count; i++) {
+		if (a->patches.list[i].at.v != a->journal.patches[n].at.v)
+			continue;
+		a->flags[n++] = a->patches.list[i].state != PATCH_WANTED;
+	}
+}
+
+static void forget_dropped(struct apply *a)
+{
+	for (uint32_t i = 0; i < a->patches.count; i++)
+		if (a->patches.list[i].state == PATCH_PC_INSIDE)
+			a->patches.list[i].state = PATCH_WANTED;
+}
+
+static int check_pause(const struct apply *a, struct err *e)
+{
+	uint64_t elapsed = monotonic_now() - a->threads.stop_begin;
+	if (elapsed <= a->options->max_pause)
+		return 0;
+	return err_set(e, ERR_BUSY, "stopping process %d took %.1f ms, more than --max-pause", a->target->pid, (double)elapsed / 1e6);
+}
+
+/* All that happens while the target is stopped. */
+static int while_stopped(struct apply *a, struct err *e)
+{
+	struct apply_report *r = &a->report;
+	forget_dropped(a);
+	int status = patch_compare(a->target, &a->patches, PATCH_ORIGINAL, e);
+	if (status)
+		return status;
+	r->stacks_cut = moves_drop_saved(&a->patches, &a->threads, a->stack_buffer);
+	status = check_pause(a, e);
+	if (status)
+		return status;
+	r->moved = moves_out_of_patches(&a->moves, &a->patches, &a->threads);
+	note_dropped(a);
+	status = journal_write_flags(a->target, &a->journal, a->flags, e);
+	if (!status)
+		status = journal_set_state(a->target, &a->journal, JOURNAL_PATCHING, NULL, e);
+	if (status) {
+		moves_forget(&a->threads);
+		return status;
+	}
+	a->patched = true;
+	/* Threads first: were this process killed between two patches, none may be left between the bytes of one. */
+	moves_commit(&a->threads);
+	status = patch_write(a->target, &a->patches, PATCH_WRITTEN, e);
+	if (!status)
+		status = patch_compare(a->target, &a->patches, PATCH_WRITTEN, e);
+	return status ? status : journal_set_state(a->target, &a->journal, JOURNAL_APPLIED, NULL, e);
+}
+
+/* The bytes changed between the comparison of whole functions and the stop: somebody else patches this process now. */
+static int refuse_change(const struct apply *a, struct err *e)
+{
+	err_prefix(e, "process %d is being changed by somebody else", a->target->pid);
+	if (e)
+		e->code = ERR_REFUSED;
+	return -ERR_REFUSED;
+}
+
+static int stop_and_patch(struct apply *a, struct err *e)
+{
+	int status = tracees_init(a->target, &a->threads, e);
+	uint32_t tries = a->options->tries ? a->options->tries : 1;
+	for (uint32_t n = 0; !status && n < tries; n++) {
+		if (n)
+			monotonic_pause(TRY_PAUSE);
+		status = target_refresh(a->target, e);
+		if (!status)
+			status = tracees_stop(&a->threads, a->options->max_pause, e);
+		if (!status) {
+			for (uint32_t i = 0; i < a->threads.count; i++)
+				a->report.threads += !n && a->threads.list[i].state == TRACEE_STOPPED;
+			status = while_stopped(a, e);
+			tracees_resume(&a->threads);
+			a->report.pause = a->threads.pause;
+		}
+		a->report.stops++;
+		if (!status)
+			break;
+		if (status == -ERR_BUSY && !a->patched && n + 1 < tries)
+			status = 0;
+	}
+	tracees_fini(&a->threads);
+	if (status == -ERR_NO)
+		status = refuse_change(a, e);
+	return status;
+}
+
+/* After a failure: back to what it was, through the journal if there is one. Keeps the first error unless going back fails as well. */
+static int go_back(struct apply *a, int status, struct err *e)
+{
+	struct undo_options options = {.max_pause = 1000000000u, .tries = UNDO_TRIES};
+	struct undo_report undone;
+	struct err why = {0};
+	if (status == -ERR_GONE)
+		return status;
+	int failed = undo_process(a->target, &options, &undone, &why);
+	if (failed == -ERR_REFUSED && !a->patched)
+		return status; /* nothing had been mapped */
+	if (failed == -ERR_GONE)
+		return err_set(e, ERR_GONE, "process %d ended meanwhile", a->target->pid);
+	if (failed && a->patched)
+		return err_set(e, ERR_INCONSISTENT, "process %d: failed and could not be taken back; run undo: %s", a->target->pid, why.text);
+	if (a->patched && e) {
+		e->code = ERR_ROLLED_BACK;
+		return -ERR_ROLLED_BACK;
+	}
+	return a->patched ? -ERR_ROLLED_BACK : status;
+}
+
+static int fill_modules(struct apply *a, struct err *e)
+{
+	const struct stage *s = &a->stage;
+	struct apply_report *r = &a->report;
+	r->modules = calloc(s->region_count + s->skipped_count + 1, sizeof *r->modules);
+	if (!r->modules)
+		return err_set(e, ERR_MEMORY, "no memory for the report");
+	for (uint32_t i = 0; i < s->region_count; i++) {
+		const struct region *from = &s->regions[i];
+		struct apply_module *m = &r->modules[r->module_count++];
+		*m = (struct apply_module){
+		    .code = from->code,
+		    .bias = from->bias,
+		    .code_size = from->plan->code_size,
+		    .data_size = from->plan->data_size,
+		    .functions = from->plan->function_count,
+		    .left_out = from->left_out_count,
+		    .bound_slots = from->bound_slots,
+		};
+		snprintf(m->path, sizeof m->path, "%s", from->plan->module.path);
+	}
+	for (uint32_t i = 0; i < s->skipped_count; i++) {
+		struct apply_module *m = &r->modules[r->module_count++];
+		snprintf(m->path, sizeof m->path, "%s", s->skipped[i].plan->module.path);
+		snprintf(m->skipped, sizeof m->skipped, "%s", s->skipped[i].reason);
+	}
+	return 0;
+}
+
+static void fill_report(struct apply *a)
+{
+	struct apply_report *r = &a->report;
+	for (unsigned i = 0; i < PATCH_STATE_COUNT; i++)
+		r->patches[i] = patch_count(&a->patches, i);
+	for (uint32_t i = 0; i < a->stage.region_count; i++)
+		r->modules[i].huge = a->stage.regions[i].huge;
+	r->journal_size = a->journal.mapped;
+}
+
+static void cleanup(struct apply *a)
+{
+	moves_free(&a->moves);
+	patch_set_free(&a->patches);
+	journal_free(&a->journal);
+	writer_free(&a->encoded);
+	free(a->flags);
+	free(a->stack_buffer);
+	stage_free(&a->stage);
+}
+
+int apply_plan(struct target *t, const struct plan *plan, const struct apply_options *options, struct apply_report *ret_report, struct err *e)
+{
+	struct apply a = {.target = t, .options = options};
+	uint64_t begin = monotonic_now();
+	int status = target_check(t, e);
+	if (!status)
+		status = clear_leftovers(&a, e);
+	if (!status)
+		status = prepare(&a, plan, e);
+	if (!status)
+		status = fill_modules(&a, e);
+	if (!status && !options->dry_run) {
+		status = lay_down(&a, e);
+		a.report.stage_time = monotonic_now() - begin;
+		if (!status)
+			status = stop_and_patch(&a, e);
+		if (status)
+			status = go_back(&a, status, e);
+	}
+	if (!status) {
+		fill_report(&a);
+		*ret_report = a.report;
+	} else {
+		apply_report_free(&a.report);
+	}
+	cleanup(&a);
+	return status;
+}

@@ -1,0 +1,141 @@
+#include "apply/journal.h"
+#include "apply/verbs.h"
+
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+/* Bytes of huge pages under the mapping that starts at `address`, by /proc/PID/smaps. */
+static uint64_t huge_bytes(pid_t pid, raddr address)
+{
+	char path[64], line[512];
+	uint64_t huge = 0, start, end, value;
+	bool inside = false;
+	snprintf(path, sizeof path, "/proc/%d/smaps", pid);
+	FILE *file = fopen(path, "re");
+	if (!file)
+		return 0;
+	while (fgets(line, sizeof line, file)) {
+		if (sscanf(line, "%" SCNx64 "-%" SCNx64 " ", &start, &end) == 2)
+			inside = start <= address.v && address.v < end;
+		else if (inside && sscanf(line, "AnonHugePages: %" SCNu64 " kB", &value) == 1)
+			huge = value << 10;
+	}
+	fclose(file);
+	return huge;
+}
+
+static const char *answer(const struct journal *j)
+{
+	switch (j->state) {
+	case JOURNAL_APPLIED:
+		return "applied";
+	case JOURNAL_REVERTED:
+		return "reverted, image kept";
+	default:
+		return "partial";
+	}
+}
+
+static uint32_t made(const struct journal *j)
+{
+	uint32_t count = 0;
+	for (uint32_t i = 0; i < j->patch_count; i++)
+		count += j->patches[i].state == PATCH_WANTED;
+	return count;
+}
+
+static void print_journal(const struct target *t, const struct journal *j)
+{
+	char when[64] = "?";
+	time_t seconds = (time_t)j->applied_at;
+	struct tm tm;
+	if (localtime_r(&seconds, &tm))
+		strftime(when, sizeof when, "%F %T", &tm);
+	printf("process %d: %s, since %s, by repave-apply %s%s\n", t->pid, answer(j), when, j->version,
+	       j->start_time == t->start_time ? "" : ", inherited by fork");
+	if (j->state != JOURNAL_APPLIED && j->state != JOURNAL_REVERTED)
+		printf("  a tool was killed while %s; the process runs correctly; undo takes it back\n", journal_state_text(j->state));
+	if (j->state == JOURNAL_REVERTED)
+		printf("  the image stays mapped because: %s\n", j->kept_because);
+	printf("  %u patches%s, plan %016" PRIx64 "\n", made(j), j->state == JOURNAL_REVERTED ? " (taken back)" : "", j->plan_hash);
+	for (unsigned i = 1; i < PATCH_STATE_COUNT; i++)
+		if (j->dropped[i])
+			printf("  %u patches not made (reason %u)\n", j->dropped[i], i);
+	for (uint32_t i = 0; i < j->region_count; i++) {
+		const struct journal_region *r = &j->regions[i];
+		printf("  %s: %u functions, %u left out, %" PRIu64 " KB at 0x%" PRIx64 ", %" PRIu64 " KB in huge pages\n", r->module.path,
+		       r->functions - r->left_out, r->left_out, r->code_size >> 10, r->code.v, huge_bytes(t->pid, r->code) >> 10);
+	}
+}
+
+static json_t *journal_json(const struct target *t, const struct journal *j)
+{
+	json_t *regions = json_array();
+	for (uint32_t i = 0; i < j->region_count; i++) {
+		const struct journal_region *r = &j->regions[i];
+		json_array_append_new(regions, json_pack("{s:s, s:I, s:I, s:i, s:i, s:I}", "path", r->module.path, "address",
+							 (json_int_t)r->code.v, "code_bytes", (json_int_t)r->code_size, "functions",
+							 (int)(r->functions - r->left_out), "left_out", (int)r->left_out,
+							 "huge_bytes", (json_int_t)huge_bytes(t->pid, r->code)));
+	}
+	return json_pack("{s:s, s:s, s:s, s:I, s:b, s:i, s:s, s:o}", "state", journal_state_text(j->state), "answer", answer(j),
+			 "version", j->version, "applied_at", (json_int_t)j->applied_at, "inherited",
+			 (int)(j->start_time != t->start_time), "patches", (int)made(j), "kept_because", j->kept_because, "modules",
+			 regions);
+}
+
+static int print_all(const struct cli *cli, const struct target *t, const struct journal *list, uint32_t count, struct err *e)
+{
+	if (!cli_json(cli)) {
+		if (!count)
+			printf("process %d: not applied\n", t->pid);
+		for (uint32_t i = count; i-- > 0;)
+			print_journal(t, &list[i]);
+		return 0;
+	}
+	json_t *plans = json_array();
+	for (uint32_t i = count; i-- > 0;)
+		json_array_append_new(plans, journal_json(t, &list[i]));
+	json_t *root = json_pack("{s:i, s:b, s:o}", "pid", (int)t->pid, "applied",
+				 (int)(journals_live((struct journal *)(uintptr_t)list, count) != NULL), "plans", plans);
+	if (!root)
+		return err_set(e, ERR_MEMORY, "no memory for the report");
+	json_dumpf(root, stdout, JSON_INDENT(2));
+	printf("\n");
+	json_decref(root);
+	return 0;
+}
+
+static int run(const struct cli *cli, struct err *e)
+{
+	struct target t;
+	struct journal *list;
+	uint32_t count;
+	int status = verb_open_target(cli, &t, e);
+	if (status)
+		return status;
+	status = journals_load(&t, &list, &count, e);
+	if (!status) {
+		status = print_all(cli, &t, list, count, e);
+		journals_free(list, count);
+	}
+	target_close(&t);
+	return status;
+}
+
+static const struct cli_option options[] = {VERB_PID_OPTION, {0}};
+
+const struct cli_verb verb_status = {
+    .name = "status",
+    .arguments = "-p PID",
+    .summary = "what is applied to a process",
+    .details = "Read from the journal in the process itself. Exit status 0 whether or not something is applied. The process is not stopped.",
+    .options = options,
+    .minimum = 0,
+    .maximum = 0,
+    .run = run,
+};

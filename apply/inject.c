@@ -1,0 +1,360 @@
+#include "apply/inject.h"
+
+#include "formats/base/elfhead.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/ptrace.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define ATTACH_LIMIT 200000000ull
+#define CALL_LIMIT 2000000000ull
+#define CANDIDATES_MAX 256
+#define SIGNALS_MAX 1000 /* signals passed on while one call is tried */
+#define ERESTART_RESTARTBLOCK 516
+
+#ifndef PTRACE_GET_RSEQ_CONFIGURATION
+#define PTRACE_GET_RSEQ_CONFIGURATION 0x420f
+#endif
+#ifndef PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG
+#define PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG 0x4211
+#endif
+
+static uint8_t *put_move(uint8_t *p, uint8_t rex, uint8_t opcode, uint64_t value)
+{
+	*p++ = rex;
+	*p++ = opcode;
+	memcpy(p, &value, sizeof value);
+	return p + sizeof value;
+}
+
+void inject_stub_encode(const struct user_regs_struct *r, uint8_t code[INJECT_STUB_SIZE])
+{
+	uint64_t rax = r->rax, pc = r->rip;
+	/* Without a tracer nobody restarts the interrupted call, so the stub makes it again (as the kernel would). */
+	if (tracee_restarts(r)) {
+		rax = (int64_t)r->rax == -ERESTART_RESTARTBLOCK ? SYS_restart_syscall : r->orig_rax;
+		pc -= 2;
+	}
+	uint8_t *p = code;
+	*p++ = 0x0f;
+	*p++ = 0x05;
+	p = put_move(p, 0x48, 0xb8, rax);
+	p = put_move(p, 0x48, 0xb9, r->rcx);
+	p = put_move(p, 0x49, 0xbb, r->r11);
+	p = put_move(p, 0x48, 0xbf, r->rdi);
+	p = put_move(p, 0x48, 0xbe, r->rsi);
+	p = put_move(p, 0x48, 0xba, r->rdx);
+	p = put_move(p, 0x49, 0xba, r->r10);
+	p = put_move(p, 0x49, 0xb8, r->r8);
+	p = put_move(p, 0x49, 0xb9, r->r9);
+	memcpy(p, (uint8_t[]){0xff, 0x25, 0, 0, 0, 0}, 6);
+	memcpy(p + 6, &pc, sizeof pc);
+}
+
+/* The ELF header mapping of the file that `m` maps, or NULL. */
+static const struct procmap *header_of(const struct procmaps *maps, const struct procmap *m)
+{
+	for (const struct procmap *h = m; h >= maps->maps; h--)
+		if (h->inode == m->inode && h->device_major == m->device_major && h->device_minor == m->device_minor && !h->offset)
+			return h;
+	return NULL;
+}
+
+/* Room behind the end of the segment in its last page: code that is mapped but belongs to nobody. */
+static bool find_tail(const struct target *t, const struct procmap *m, raddr *ret_stub)
+{
+	const struct procmap *header = header_of(&t->maps, m);
+	struct elf_source source;
+	struct elfhead head;
+	uint64_t bias;
+	if (!header)
+		return false;
+	source = elf_source_of_fd(t->mem_fd, header->start.v);
+	if (elfhead_read(&source, m->path, &head, NULL) || !elfhead_bias(&head, m->start, (foff){m->offset}, &bias))
+		return false;
+	for (uint32_t i = 0; i < head.segment_count; i++) {
+		const struct elf_segment *s = &head.segments[i];
+		if (s->type != ELFHEAD_LOAD || !(s->flags & ELFHEAD_EXECUTE) || s->memory_size != s->file_size)
+			continue;
+		uint64_t end = (s->address.v + bias + s->file_size + 15) & ~(uint64_t)15;
+		if (end >= m->start.v && end < m->end.v && m->end.v - end >= INJECT_STUB_SIZE && m->end.v - end < 4096) {
+			ret_stub->v = end;
+			return true;
+		}
+	}
+	return false;
+}
+
+static int find_stub(struct inject *i, struct err *e)
+{
+	const struct procmaps *maps = &i->target->maps;
+	for (size_t k = 0; k < maps->count; k++) {
+		const struct procmap *m = &maps->maps[k];
+		if (m->execute && m->read && !m->shared && m->inode && find_tail(i->target, m, &i->stub))
+			return target_read(i->target, i->stub, i->saved, sizeof i->saved, e);
+	}
+	return err_set(e, ERR_REFUSED, "process %d: no executable segment leaves %d bytes free in its last page", i->target->pid,
+		       INJECT_STUB_SIZE);
+}
+
+/* Is the thread inside a restartable sequence? Sending it elsewhere and back would look like an uninterrupted run to it. */
+static bool in_rseq(const struct target *t, const struct tracee *tracee)
+{
+	struct {
+		uint64_t pointer;
+		uint32_t size, signature, flags, pad;
+	} configuration;
+	struct {
+		uint32_t version, flags;
+		uint64_t start, length, abort;
+	} section;
+	uint64_t current;
+	if (tracee_request(PTRACE_GET_RSEQ_CONFIGURATION, tracee->tid, sizeof configuration, (uintptr_t)&configuration) < 0 ||
+	    !configuration.pointer)
+		return false;
+	if (target_read_some(t, (raddr){configuration.pointer + 8}, &current, sizeof current) != sizeof current || !current)
+		return false;
+	if (target_read_some(t, (raddr){current}, &section, sizeof section) != sizeof section)
+		return true;
+	return tracee->registers.rip - section.start < section.length;
+}
+
+static bool in_call(const struct tracee *tracee)
+{
+	return (int64_t)tracee->registers.orig_rax >= 0 || tracee->changed;
+}
+
+static int set_options(const struct target *t, const struct tracee *tracee, struct err *e)
+{
+	struct {
+		uint64_t mode, selector, offset, length;
+	} dispatch = {0};
+	uintptr_t options = PTRACE_O_TRACESYSGOOD | (t->seccomp_filter ? PTRACE_O_SUSPEND_SECCOMP : 0);
+	if (tracee_request(PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG, tracee->tid, sizeof dispatch, (uintptr_t)&dispatch) == 0 &&
+	    dispatch.mode)
+		return err_set(e, ERR_REFUSED, "process %d has its system calls dispatched to user space", t->pid);
+	if (!tracee_request(PTRACE_SETOPTIONS, tracee->tid, 0, options))
+		return 0;
+	if (t->seccomp_filter && errno == EPERM)
+		return err_set(e, ERR_REFUSED,
+			       "process %d filters its system calls (seccomp); suspending the filter needs CAP_SYS_ADMIN and no filter on "
+			       "this tool itself",
+			       t->pid);
+	return err_set_errno(e, errno, "thread %d: ptrace options", tracee->tid);
+}
+
+/* Sleeping uninterruptibly: attaching would have to wait. */
+static bool unreachable(const struct target *t, pid_t tid)
+{
+	char path[64], text[512];
+	snprintf(path, sizeof path, "/proc/%d/task/%d/stat", t->pid, tid);
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return true;
+	ssize_t got = read(fd, text, sizeof text - 1);
+	close(fd);
+	text[got > 0 ? got : 0] = 0;
+	char *state = strrchr(text, ')');
+	return !state || strchr("DZX", state[2]);
+}
+
+/* A thread blocked in a call is the best choice (it is in no restartable sequence and loses nothing); otherwise any outside of one. */
+static int choose_thread(struct inject *i, struct err *e)
+{
+	pid_t tids[CANDIDATES_MAX];
+	uint32_t count = tracee_list(i->target, tids, CANDIDATES_MAX);
+	if (!count)
+		return err_set(e, ERR_GONE, "process %d ended", i->target->pid);
+	for (unsigned pass = 0; pass < 2; pass++)
+		for (uint32_t k = 0; k < count; k++) {
+			if (unreachable(i->target, tids[k]))
+				continue;
+			int status = tracee_attach(i->target, tids[k], ATTACH_LIMIT, &i->tracee, e);
+			if (status == -ERR_GONE)
+				continue;
+			if (status)
+				return status;
+			if (!i->tracee.signal && (in_call(&i->tracee) || (pass && !in_rseq(i->target, &i->tracee))))
+				return 0;
+			tracee_detach(&i->tracee);
+		}
+	int status = target_alive(i->target, e);
+	return status ? status : err_set(e, ERR_BUSY, "process %d: no thread can make a call for us now", i->target->pid);
+}
+
+static int write_stub(struct inject *i, struct err *e)
+{
+	inject_stub_encode(&i->original, i->stub_code);
+	i->stub_written = true;
+	int status = target_write(i->target, i->stub, i->stub_code, sizeof i->stub_code, e);
+	if (status == -ERR_IO)
+		return err_set(e, ERR_ENVIRONMENT,
+			       "this kernel does not let a tracer write to read-only memory (see proc_mem.force_override)");
+	return status;
+}
+
+int inject_begin(struct target *t, struct inject *ret_inject, struct err *e)
+{
+	struct inject i = {.target = t};
+	int status = find_stub(&i, e);
+	if (!status)
+		status = choose_thread(&i, e);
+	if (status)
+		return status;
+	i.original = i.tracee.registers;
+	status = set_options(t, &i.tracee, e);
+	if (!status)
+		status = write_stub(&i, e);
+	if (status)
+		inject_end(&i);
+	else
+		*ret_inject = i;
+	return status;
+}
+
+/* Back to a stop from which the kernel itself restarts an interrupted call: that of PTRACE_INTERRUPT. No instruction of the target runs. */
+static int come_home(struct inject *i, struct err *e)
+{
+	int stop;
+	int status = 0;
+	if (!i->away)
+		return 0;
+	if (tracee_request(PTRACE_INTERRUPT, i->tracee.tid, 0, 0) || tracee_request(PTRACE_CONT, i->tracee.tid, 0, 0))
+		status = err_set(e, ERR_GONE, "thread %d ended", i->tracee.tid);
+	if (!status)
+		status = tracee_wait(&i->tracee, monotonic_now() + CALL_LIMIT, &stop, e);
+	if (!status && tracee_request(PTRACE_SETREGS, i->tracee.tid, 0, (uintptr_t)&i->original))
+		status = err_set(e, ERR_GONE, "thread %d ended", i->tracee.tid);
+	if (!status)
+		i->away = false;
+	return status;
+}
+
+/* A signal came while the thread was on its way: give it its registers, let it take the signal, and take the thread again as it is then. */
+static int pass_signal(struct inject *i, struct err *e)
+{
+	int stop;
+	pid_t tid = i->tracee.tid;
+	do {
+		if ((i->away || i->tracee.changed) && tracee_request(PTRACE_SETREGS, tid, 0, (uintptr_t)&i->original))
+			return err_set(e, ERR_GONE, "thread %d ended", tid);
+		i->away = i->tracee.changed = false;
+		if (tracee_request(PTRACE_INTERRUPT, tid, 0, 0) || tracee_request(PTRACE_CONT, tid, 0, (uintptr_t)i->tracee.signal))
+			return err_set(e, ERR_GONE, "thread %d ended", tid);
+		int status = tracee_wait(&i->tracee, monotonic_now() + CALL_LIMIT, &stop, e);
+		if (status)
+			return status;
+	} while (i->tracee.signal);
+	tracee_hide_stop(&i->tracee);
+	i->original = i->tracee.registers;
+	return write_stub(i, e);
+}
+
+static int start_call(struct inject *i, long number, const uint64_t a[6], struct err *e)
+{
+	struct user_regs_struct r = i->original;
+	r.rax = (uint64_t)number;
+	r.rdi = a[0];
+	r.rsi = a[1];
+	r.rdx = a[2];
+	r.r10 = a[3];
+	r.r8 = a[4];
+	r.r9 = a[5];
+	r.rip = i->stub.v;
+	r.orig_rax = (unsigned long long)-1;
+	if (tracee_request(PTRACE_SETREGS, i->tracee.tid, 0, (uintptr_t)&r))
+		return err_set(e, ERR_GONE, "thread %d ended", i->tracee.tid);
+	i->away = true;
+	return 0;
+}
+
+/* Runs to the next entry into or exit from a system call. 1: there, 0: a signal came first. */
+static int next_call_stop(struct inject *i, struct err *e)
+{
+	int stop;
+	if (tracee_request(PTRACE_SYSCALL, i->tracee.tid, 0, 0))
+		return err_set(e, ERR_GONE, "thread %d ended", i->tracee.tid);
+	int status = tracee_wait(&i->tracee, monotonic_now() + CALL_LIMIT, &stop, e);
+	if (status)
+		return status;
+	if (i->tracee.signal == (SIGTRAP | 0x80)) {
+		i->tracee.signal = 0;
+		return 1;
+	}
+	if (i->tracee.signal)
+		return 0;
+	return err_set(e, ERR_BUSY, "process %d is being stopped by job control", i->target->pid);
+}
+
+int inject_call(struct inject *i, long number, const uint64_t arguments[6], int64_t *ret_result, struct err *e)
+{
+	for (int signals = 0; signals < SIGNALS_MAX; signals++) {
+		int status = start_call(i, number, arguments, e);
+		if (!status)
+			status = next_call_stop(i, e);
+		if (status == 0) { /* a signal before the call */
+			status = pass_signal(i, e);
+			if (status)
+				return status;
+			continue;
+		}
+		if (status > 0)
+			status = next_call_stop(i, e);
+		if (status < 0)
+			return status;
+		if (status == 0 || i->tracee.registers.rip != i->stub.v + 2)
+			return err_set(e, ERR_INTERNAL, "thread %d: the injected call did not end where it should", i->tracee.tid);
+		*ret_result = (int64_t)i->tracee.registers.rax;
+		return come_home(i, e);
+	}
+	return err_set(e, ERR_BUSY, "thread %d receives signals faster than it can be used", i->tracee.tid);
+}
+
+void inject_end(struct inject *i)
+{
+	struct err ignored; /* the thread is dead then, and so is its process or soon */
+	if (come_home(i, &ignored) && i->away)
+		i->tracee.changed = false;
+	if (!i->away) {
+		i->tracee.registers = i->original;
+		i->tracee.changed = true;
+	}
+	if (i->stub_written && !i->away && target_write(i->target, i->stub, i->saved, sizeof i->saved, &ignored))
+		i->stub_written = false;
+	tracee_detach(&i->tracee);
+}
+
+int inject_map(struct inject *i, raddr address, uint64_t size, int protection, struct err *e)
+{
+	int64_t result;
+	const uint64_t arguments[6] = {
+	    address.v, size, (uint64_t)protection, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, (uint64_t)-1, 0,
+	};
+	int status = inject_call(i, SYS_mmap, arguments, &result, e);
+	if (status)
+		return status;
+	if (result == (int64_t)address.v)
+		return 0;
+	int reason = result < 0 && result > -4096 ? (int)-result : EINVAL;
+	if (reason == EEXIST)
+		return err_set(e, ERR_BUSY, "process %d mapped something at 0x%" PRIx64 " just now", i->target->pid, address.v);
+	return err_set(e, ERR_REFUSED, "process %d: mapping %" PRIu64 " bytes at 0x%" PRIx64 ": %s", i->target->pid, size, address.v,
+		       strerror(reason));
+}
+
+int inject_unmap(struct inject *i, raddr address, uint64_t size, struct err *e)
+{
+	int64_t result;
+	const uint64_t arguments[6] = {address.v, size};
+	int status = inject_call(i, SYS_munmap, arguments, &result, e);
+	if (status)
+		return status;
+	return result ? err_set(e, ERR_IO, "process %d: unmapping 0x%" PRIx64 ": %s", i->target->pid, address.v, strerror((int)-result)) : 0;
+}

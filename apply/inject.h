@@ -1,0 +1,56 @@
+/*
+ * inject: system calls made by a thread of the target on our behalf.
+ *
+ * One thread is stopped and made to execute `syscall` in a stub that stands in the unused tail of the last page of some executable segment
+ * (bytes that belong to no segment; saved and put back). The stub heals itself: behind the syscall it loads the registers that the call
+ * changes and jumps back to where the thread was, so if this process is killed at any moment the thread goes on as if nothing had been.
+ *
+ *	stub:	0f 05			syscall			<- the thread is sent here
+ *		48 b8 imm64		mov rax, original	<- it is stopped here when all goes well, and given its registers back
+ *		...			rcx r11 rdi rsi rdx r10 r8 r9
+ *		ff 25 00 00 00 00	jmp *(next 8 bytes)
+ *		imm64			original PC; 2 less where a blocked call is to be made again
+ *
+ * Only calls that do not block are allowed: a blocking one would be interrupted with the wrong restart.
+ */
+#ifndef APPLY_INJECT_H
+#define APPLY_INJECT_H
+
+#include "apply/target.h"
+#include "apply/tracee.h"
+
+#define INJECT_STUB_SIZE 106
+
+struct inject {
+	struct target *target; /* borrowed */
+	struct tracee tracee;
+	struct user_regs_struct original;
+	raddr stub;
+	uint8_t stub_code[INJECT_STUB_SIZE], saved[INJECT_STUB_SIZE];
+	bool stub_written, away; /* away: the thread's registers are not its own */
+};
+
+/*
+ * Chooses and stops a thread and writes the stub. Requires: running, target_refresh'ed. ERR_BUSY (no thread can be used now), ERR_GONE,
+ * ERR_REFUSED (no room for a stub, system calls are filtered and this process may not suspend the filter, system calls are dispatched to user
+ * space), ERR_ENVIRONMENT (the kernel does not let a tracer write to read-only memory). On failure the target runs as before.
+ */
+int inject_begin(struct target *t, struct inject *ret_inject, struct err *e) MUST_CHECK;
+
+/*
+ * Makes one call; *ret_result is what the kernel returned (-errno on failure of the call). On failure of the injection itself the
+ * thread has its registers back but the call may or may not have been made; use inject_end.
+ */
+int inject_call(struct inject *i, long number, const uint64_t arguments[6], int64_t *ret_result, struct err *e) MUST_CHECK;
+
+/* Gives the thread its registers back, removes the stub and lets it run. Never fails: what cannot be restored belongs to a dead process. */
+void inject_end(struct inject *i);
+
+/* mmap of anonymous private memory at exactly `address`, never over another mapping. ERR_REFUSED with the kernel's reason. */
+int inject_map(struct inject *i, raddr address, uint64_t size, int protection, struct err *e) MUST_CHECK;
+int inject_unmap(struct inject *i, raddr address, uint64_t size, struct err *e) MUST_CHECK;
+
+/* The bytes of the stub that goes back to `registers`; used by the unit test. */
+void inject_stub_encode(const struct user_regs_struct *registers, uint8_t code[INJECT_STUB_SIZE]);
+
+#endif

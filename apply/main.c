@@ -1,0 +1,16 @@
+#include "apply/verbs.h"
+
+#include "formats/base/cli.h"
+
+static const struct cli_verb *const verbs[] = {&verb_apply, &verb_status, &verb_undo, &verb_verify, NULL};
+
+static const struct cli_program program = {
+    .name = "repave-apply",
+    .summary = "lay a plan into a running process, and take it back",
+    .verbs = verbs,
+};
+
+int main(int argc, char **argv)
+{
+	return cli_main(&program, argc, argv);
+}

@@ -1,0 +1,68 @@
+#include "apply/modules.h"
+
+#include "formats/base/elfhead.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+static const char *base_name(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+	return slash ? slash + 1 : path;
+}
+
+/* Build-id and bias of the ELF file whose header is mapped at `header`; false when it is no ELF file of our kind. */
+static bool identify(const struct target *t, const struct procmap *header, uint8_t *id, size_t *ret_size, uint64_t *ret_bias)
+{
+	struct elf_source source = elf_source_of_fd(t->mem_fd, header->start.v);
+	struct elfhead head;
+	uint64_t bias;
+	if (elfhead_read(&source, header->path, &head, NULL) || !elfhead_bias(&head, header->start, (foff){0}, &bias))
+		return false;
+	source = elf_source_of_fd(t->mem_fd, bias);
+	elfhead_build_id(&head, &source, true, id, MODULE_BUILD_ID_MAX, ret_size);
+	*ret_bias = bias;
+	return true;
+}
+
+/* All of [text_base, text_base + text_size) must be code that is private to the process: writing to a shared mapping would change the file. */
+static int check_text(const struct target *t, const struct plan_module *plan, uint64_t bias, struct err *e)
+{
+	raddr at = raddr_of_vaddr((vaddr){plan->text_base}, bias);
+	uint64_t end = at.v + plan->text_size;
+	while (at.v < end) {
+		const struct procmap *m = procmaps_find(&t->maps, at);
+		if (!m || !m->execute)
+			return err_set(e, ERR_MISMATCH, "%s: not executable at 0x%" PRIx64, plan->module.path, at.v);
+		if (m->shared || m->write)
+			return err_set(e, ERR_MISMATCH, "%s: its code is mapped %s", plan->module.path, m->shared ? "shared" : "writable");
+		at = m->end;
+	}
+	return 0;
+}
+
+int modules_find(const struct target *t, const struct plan_module *plan, uint64_t *ret_bias, struct err *e)
+{
+	const struct module_identity *want = &plan->module;
+	bool other = false;
+	if (!want->build_id_size)
+		return err_set(e, ERR_MISMATCH, "%s: has no build-id, so it cannot be recognised", want->path);
+	for (size_t i = 0; i < t->maps.count; i++) {
+		const struct procmap *m = &t->maps.maps[i];
+		uint8_t id[MODULE_BUILD_ID_MAX];
+		size_t size = 0;
+		uint64_t bias;
+		if (m->offset || !m->inode || !identify(t, m, id, &size, &bias))
+			continue;
+		if (size == want->build_id_size && !memcmp(id, want->build_id, size)) {
+			int status = check_text(t, plan, bias, e);
+			if (!status)
+				*ret_bias = bias;
+			return status;
+		}
+		other |= !strcmp(base_name(m->path), base_name(want->path));
+	}
+	return err_set(e, ERR_MISMATCH, other ? "%s: process %d has another build of it mapped" : "%s: not mapped by process %d", want->path,
+		       t->pid);
+}

@@ -1,0 +1,188 @@
+#include "apply/patch.h"
+
+#include "formats/base/bytes.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define PAGE 4096u
+
+int patch_set_alloc(uint32_t count, struct patch_set *ret_set, struct err *e)
+{
+	struct patch_set set = {
+	    .list = calloc(count ? count : 1, sizeof *set.list),
+	    .count = count,
+	    .local = calloc(PATCH_BATCH, sizeof *set.local),
+	    .remote = calloc(PATCH_BATCH, sizeof *set.remote),
+	    .read_back = malloc((size_t)PATCH_BATCH * PLAN_PATCH_SIZE),
+	};
+	if (!set.list || !set.local || !set.remote || !set.read_back) {
+		patch_set_free(&set);
+		return err_set(e, ERR_MEMORY, "no memory for %u patches", count);
+	}
+	*ret_set = set;
+	return 0;
+}
+
+void patch_set_free(struct patch_set *set)
+{
+	free(set->list);
+	free(set->local);
+	free(set->remote);
+	free(set->read_back);
+	*set = (struct patch_set){0};
+}
+
+static struct patch make_patch(const struct stage *s, uint32_t region, const struct plan_patch *from)
+{
+	const struct region *r = &s->regions[region];
+	struct patch p = {.at = region_text(r, from->at), .kind = from->kind, .region = region, .function = from->function};
+	int64_t distance = (int64_t)(region_image(r, from->target).v - (p.at.v + PLAN_PATCH_SIZE));
+	memcpy(p.original, from->original, sizeof p.original);
+	p.written[0] = 0xe9;
+	store_u32(p.written + 1, (uint32_t)distance);
+	if (r->left_out[from->function])
+		p.state = PATCH_LEFT_OUT;
+	else if (p.at.v % PAGE > PAGE - PLAN_PATCH_SIZE)
+		p.state = PATCH_CROSSES;
+	else if (distance != (int32_t)distance)
+		p.state = PATCH_UNREACHED;
+	return p;
+}
+
+static int by_address(const void *a, const void *b)
+{
+	const struct patch *x = a, *y = b;
+	return x->at.v < y->at.v ? -1 : x->at.v > y->at.v;
+}
+
+int patch_set_init(const struct stage *s, struct patch_set *ret_set, struct err *e)
+{
+	struct patch_set set;
+	uint64_t count = 0;
+	for (uint32_t i = 0; i < s->region_count; i++)
+		count += s->regions[i].plan->patch_count;
+	if (count > UINT32_MAX / 2)
+		return err_set(e, ERR_FORMAT, "%" PRIu64 " patches are too many", count);
+	int status = patch_set_alloc((uint32_t)count, &set, e);
+	if (status)
+		return status;
+	set.count = 0;
+	for (uint32_t i = 0; i < s->region_count; i++)
+		for (uint32_t k = 0; k < s->regions[i].plan->patch_count; k++)
+			set.list[set.count++] = make_patch(s, i, &s->regions[i].plan->patches[k]);
+	qsort(set.list, set.count, sizeof *set.list, by_address);
+	for (uint32_t i = 1; !status && i < set.count; i++)
+		if (set.list[i].at.v - set.list[i - 1].at.v < PLAN_PATCH_SIZE)
+			status = err_set(e, ERR_FORMAT, "patches at 0x%" PRIx64 " overlap", set.list[i].at.v);
+	if (status)
+		patch_set_free(&set);
+	else
+		*ret_set = set;
+	return status;
+}
+
+uint32_t patch_count(const struct patch_set *set, enum patch_state state)
+{
+	uint32_t count = 0;
+	for (uint32_t i = 0; i < set->count; i++)
+		count += set->list[i].state == state;
+	return count;
+}
+
+struct patch *patch_inside(const struct patch_set *set, raddr address)
+{
+	uint32_t low = 0, high = set->count;
+	while (low < high) { /* the first patch at or behind address */
+		uint32_t middle = low + (high - low) / 2;
+		if (set->list[middle].at.v < address.v)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	if (!low)
+		return NULL;
+	struct patch *p = &set->list[low - 1];
+	return address.v - p->at.v < PLAN_PATCH_SIZE && p->state == PATCH_WANTED ? p : NULL;
+}
+
+int patch_prefault(const struct target *t, const struct patch_set *set, struct err *e)
+{
+	uint64_t last = UINT64_MAX;
+	for (uint32_t i = 0; i < set->count; i++) {
+		const struct patch *p = &set->list[i];
+		if (p->state != PATCH_WANTED || p->at.v / PAGE == last)
+			continue;
+		uint8_t byte;
+		last = p->at.v / PAGE;
+		int status = target_read(t, p->at, &byte, 1, e);
+		if (!status)
+			status = target_write(t, p->at, &byte, 1, e);
+		if (status)
+			return status;
+	}
+	return 0;
+}
+
+/* Reads the bytes at `count` patches (indices in `batch`) into set->read_back. */
+static int read_batch(const struct target *t, struct patch_set *set, const uint32_t *batch, uint32_t count, struct err *e)
+{
+	for (uint32_t i = 0; i < count; i++) {
+		set->local[i] = (struct iovec){set->read_back + i * PLAN_PATCH_SIZE, PLAN_PATCH_SIZE};
+		set->remote[i] = (struct iovec){(void *)(uintptr_t)set->list[batch[i]].at.v, PLAN_PATCH_SIZE};
+	}
+	if (process_vm_readv(t->pid, set->local, count, set->remote, count, 0) == (ssize_t)(count * PLAN_PATCH_SIZE))
+		return 0;
+	/* Code that may be executed but not read; or the leader has exited. */
+	for (uint32_t i = 0; i < count; i++) {
+		int status = target_read(t, set->list[batch[i]].at, set->read_back + i * PLAN_PATCH_SIZE, PLAN_PATCH_SIZE, e);
+		if (status)
+			return status;
+	}
+	return 0;
+}
+
+static bool as_expected(const struct patch *p, const uint8_t *bytes, enum patch_bytes expected)
+{
+	if (expected != PATCH_WRITTEN && !memcmp(bytes, p->original, PLAN_PATCH_SIZE))
+		return true;
+	return expected != PATCH_ORIGINAL && !memcmp(bytes, p->written, PLAN_PATCH_SIZE);
+}
+
+int patch_compare(const struct target *t, struct patch_set *set, enum patch_bytes expected, struct err *e)
+{
+	uint32_t batch[PATCH_BATCH], filled = 0;
+	for (uint32_t i = 0; i <= set->count; i++) {
+		if (i < set->count && set->list[i].state == PATCH_WANTED)
+			batch[filled++] = i;
+		if (!filled || (filled < PATCH_BATCH && i < set->count))
+			continue;
+		int status = read_batch(t, set, batch, filled, e);
+		if (status)
+			return status;
+		for (uint32_t k = 0; k < filled; k++) {
+			const struct patch *p = &set->list[batch[k]];
+			const uint8_t *b = set->read_back + k * PLAN_PATCH_SIZE;
+			if (!as_expected(p, b, expected))
+				return err_set(e, ERR_NO,
+					       "the bytes at 0x%" PRIx64 " are %02x %02x %02x %02x %02x, not what was expected", p->at.v,
+					       b[0], b[1], b[2], b[3], b[4]);
+		}
+		filled = 0;
+	}
+	return 0;
+}
+
+int patch_write(const struct target *t, const struct patch_set *set, enum patch_bytes bytes, struct err *e)
+{
+	for (uint32_t i = 0; i < set->count; i++) {
+		const struct patch *p = &set->list[i];
+		if (p->state != PATCH_WANTED)
+			continue;
+		int status = target_write(t, p->at, bytes == PATCH_WRITTEN ? p->written : p->original, PLAN_PATCH_SIZE, e);
+		if (status)
+			return status;
+	}
+	return 0;
+}

@@ -1,0 +1,108 @@
+#include "apply/placement.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+#define REACH (((uint64_t)1 << 31) - (1 << 16)) /* a little less than a signed 32-bit displacement, for instruction lengths */
+#define LOWEST ((uint64_t)PLACEMENT_ALIGN)
+#define HIGHEST ((uint64_t)0x7fffff000000)
+#define PAGE 4096u
+#define LOW_MODULE ((uint64_t)1 << 32)
+
+struct window {
+	uint64_t low, high; /* the new range must lie in [low, high) */
+};
+
+struct best {
+	uint64_t address, distance;
+	bool found;
+};
+
+static uint64_t align_down(uint64_t v)
+{
+	return v & ~(uint64_t)(PLACEMENT_ALIGN - 1);
+}
+
+static struct window reach_of(const struct placement_want *want)
+{
+	struct window w = {LOWEST, HIGHEST};
+	if (want->load_high.v > REACH && want->load_high.v - REACH > w.low)
+		w.low = want->load_high.v - REACH;
+	if (want->load_low.v + REACH < w.high)
+		w.high = want->load_low.v + REACH;
+	return w;
+}
+
+/* Lower is better. Below the module beats above; a low module wants the most distant place, so that its heap has room. */
+static uint64_t distance_of(const struct placement_want *want, uint64_t address)
+{
+	if (want->load_high.v <= LOW_MODULE)
+		return HIGHEST - address;
+	if (address < want->load_low.v)
+		return want->load_low.v - address;
+	return HIGHEST + (address - want->load_low.v);
+}
+
+static void try_address(const struct placement_want *want, uint64_t address, struct best *best)
+{
+	uint64_t distance = distance_of(want, address);
+	if (best->found && best->distance <= distance)
+		return;
+	*best = (struct best){address, distance, true};
+}
+
+/* The free range [low, high), of which `taken` takes bites: tries the highest and lowest fit of each rest. */
+static void try_gap(const struct placement_range *taken, size_t taken_count, const struct placement_want *want, struct window gap,
+		    struct best *best)
+{
+	for (size_t i = 0; i < taken_count; i++) {
+		uint64_t start = taken[i].start.v - PAGE, end = taken[i].start.v + taken[i].size + PAGE;
+		if (end <= gap.low || start >= gap.high)
+			continue;
+		if (start > gap.low)
+			try_gap(taken + i + 1, taken_count - i - 1, want, (struct window){gap.low, start}, best);
+		if (end >= gap.high)
+			return;
+		gap.low = end;
+	}
+	if (gap.high < gap.low || gap.high - gap.low < want->size)
+		return;
+	uint64_t lowest = align_down(gap.low + PLACEMENT_ALIGN - 1), highest = align_down(gap.high - want->size);
+	if (highest >= gap.low)
+		try_address(want, highest, best);
+	if (lowest >= gap.low && lowest + want->size <= gap.high)
+		try_address(want, lowest, best);
+}
+
+static bool grows(const struct procmap *m)
+{
+	return !strncmp(m->path, "[stack", 6);
+}
+
+int placement_find(const struct procmaps *maps, const struct placement_range *taken, size_t taken_count,
+		   const struct placement_want *want, raddr *ret_address, struct err *e)
+{
+	struct window reach = reach_of(want);
+	struct best best = {0};
+	uint64_t low = 0;
+	for (size_t i = 0; i <= maps->count; i++) {
+		const struct procmap *m = i < maps->count ? &maps->maps[i] : NULL;
+		struct window gap = {low + PAGE, (m ? m->start.v : HIGHEST) - PAGE};
+		if (m)
+			low = m->end.v;
+		if (m && grows(m))
+			continue;
+		if (gap.low < reach.low)
+			gap.low = reach.low;
+		if (gap.high > reach.high)
+			gap.high = reach.high;
+		if (gap.low < gap.high)
+			try_gap(taken, taken_count, want, gap, &best);
+	}
+	if (!best.found)
+		return err_set(e, ERR_REFUSED,
+			       "no free %" PRIu64 " bytes within 2 GiB of the module at 0x%" PRIx64 "-0x%" PRIx64, want->size,
+			       want->load_low.v, want->load_high.v);
+	ret_address->v = best.address;
+	return 0;
+}

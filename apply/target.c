@@ -1,0 +1,344 @@
+#include "apply/target.h"
+
+#include "apply/fault.h"
+
+#include <elf.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#define STATUS_SIZE 8192
+
+/* A small /proc file as text; its length, or -1 with errno. */
+static ssize_t read_text(const char *path, char *text, size_t size)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -1;
+	size_t used = 0;
+	ssize_t got;
+	while (used < size - 1 && (got = read(fd, text + used, size - 1 - used)) != 0) {
+		if (got < 0 && errno == EINTR)
+			continue;
+		if (got < 0) {
+			int saved = errno;
+			close(fd);
+			errno = saved;
+			return -1;
+		}
+		used += (size_t)got;
+	}
+	close(fd);
+	text[used] = 0;
+	return (ssize_t)used;
+}
+
+/* The text after "Name:" and blanks in a status file, or NULL. */
+static const char *status_field(const char *status, const char *name)
+{
+	size_t length = strlen(name);
+	for (const char *line = status; line; line = strchr(line, '\n')) {
+		line += *line == '\n';
+		if (!strncmp(line, name, length) && line[length] == ':') {
+			line += length + 1;
+			return line + strspn(line, " \t");
+		}
+	}
+	return NULL;
+}
+
+static long status_number(const char *status, const char *name)
+{
+	const char *text = status_field(status, name);
+	return text ? strtol(text, NULL, 10) : 0;
+}
+
+void target_name(pid_t pid, char *text, size_t size)
+{
+	char path[64], name[64];
+	snprintf(path, sizeof path, "/proc/%d/comm", pid);
+	ssize_t length = read_text(path, name, sizeof name);
+	if (length <= 0 || size < 2) {
+		snprintf(text, size, "?");
+		return;
+	}
+	size_t used = 0;
+	for (ssize_t i = 0; i < length && name[i] != '\n' && used + 5 < size; i++) {
+		unsigned char c = (unsigned char)name[i];
+		if (c >= 0x20 && c < 0x7f && c != '\\')
+			text[used++] = (char)c;
+		else
+			used += (size_t)snprintf(text + used, size - used, "\\x%02x", c);
+	}
+	text[used] = 0;
+}
+
+static int read_start_time(pid_t pid, uint64_t *ret_time, struct err *e)
+{
+	char path[64], text[2048];
+	snprintf(path, sizeof path, "/proc/%d/stat", pid);
+	if (read_text(path, text, sizeof text) < 0)
+		return errno == ENOENT || errno == ESRCH ? err_set(e, ERR_GONE, "process %d does not exist", pid)
+							 : err_set_errno(e, errno, "%s", path);
+	/* The name, in parentheses, may hold anything: fields are counted from its end. */
+	char *p = strrchr(text, ')');
+	for (int field = 2; p && field < 22; field++)
+		p = strchr(p + 1, ' ');
+	if (!p)
+		return err_set(e, ERR_ENVIRONMENT, "%s: not understood", path);
+	*ret_time = strtoull(p + 1, NULL, 10);
+	return 0;
+}
+
+/* One instance per process: an abstract socket vanishes with its owner however that dies. */
+static int take_lock(struct target *t, struct err *e)
+{
+	struct sockaddr_un name = {.sun_family = AF_UNIX};
+	int length = snprintf(name.sun_path + 1, sizeof name.sun_path - 1, "repave-apply/%d/%" PRIu64, t->pid, t->start_time);
+	t->lock_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (t->lock_fd < 0)
+		return err_set_errno(e, errno, "lock socket");
+	if (bind(t->lock_fd, (struct sockaddr *)&name, (socklen_t)(sizeof name.sun_family + 1 + (size_t)length)) == 0)
+		return 0;
+	if (errno == EADDRINUSE)
+		return err_set(e, ERR_BUSY, "another repave-apply is at work on process %d", t->pid);
+	return err_set_errno(e, errno, "lock socket");
+}
+
+/* A task of the process that still has an address space: the leader, or another when the leader has exited. 0 if there is none. */
+static pid_t living_task(pid_t pid)
+{
+	char path[64], text[STATUS_SIZE];
+	snprintf(path, sizeof path, "/proc/%d/task", pid);
+	int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return 0;
+	struct {
+		uint64_t inode, offset;
+		uint16_t length;
+		uint8_t type;
+		char name[];
+	} *entry;
+	_Alignas(8) char buffer[4096];
+	pid_t found = 0;
+	long got;
+	while (!found && (got = syscall(SYS_getdents64, fd, buffer, sizeof buffer)) > 0)
+		for (long at = 0; at < got && !found; at += entry->length) {
+			entry = (void *)(buffer + at);
+			pid_t tid = (pid_t)strtol(entry->name, NULL, 10);
+			snprintf(path, sizeof path, "/proc/%d/task/%d/status", pid, tid);
+			if (tid > 0 && read_text(path, text, sizeof text) > 0 && status_field(text, "VmSize"))
+				found = tid;
+		}
+	close(fd);
+	return found;
+}
+
+static int open_descriptors(struct target *t, struct err *e)
+{
+	char path[64];
+	t->pidfd = (int)syscall(SYS_pidfd_open, t->pid, 0);
+	if (t->pidfd < 0)
+		return errno == ESRCH || errno == EINVAL ? err_set(e, ERR_GONE, "process %d does not exist", t->pid)
+							 : err_set_errno(e, errno, "process %d: pidfd_open", t->pid);
+	pid_t task = living_task(t->pid);
+	if (!task)
+		return err_set(e, ERR_GONE, "process %d is a zombie, exiting, or a kernel thread: it has no memory", t->pid);
+	snprintf(path, sizeof path, "/proc/%d/task", t->pid);
+	t->task_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (t->task_fd < 0)
+		return err_set_errno(e, errno, "%s", path);
+	snprintf(path, sizeof path, "/proc/%d/task/%d/mem", t->pid, task);
+	t->mem_fd = open(path, O_RDWR | O_CLOEXEC);
+	if (t->mem_fd < 0)
+		return err_set_errno(e, errno, "%s", path);
+	return 0;
+}
+
+static int open_target(struct target *t, struct err *e)
+{
+	int status = read_start_time(t->pid, &t->start_time, e);
+	if (!status)
+		status = open_descriptors(t, e);
+	uint64_t again;
+	if (!status)
+		status = read_start_time(t->pid, &again, e);
+	if (!status && again != t->start_time)
+		status = err_set(e, ERR_GONE, "process %d ended and its number was taken by another", t->pid);
+	if (!status)
+		status = take_lock(t, e);
+	if (!status)
+		status = target_refresh(t, e);
+	return status;
+}
+
+int target_open(pid_t pid, struct target *ret_target, struct err *e)
+{
+	struct target t = {.pid = pid, .pidfd = -1, .mem_fd = -1, .task_fd = -1, .lock_fd = -1};
+	if (pid <= 0)
+		return err_set(e, ERR_USAGE, "%d is not a process number", pid);
+	int status = open_target(&t, e);
+	if (status) {
+		target_close(&t);
+		return status;
+	}
+	*ret_target = t;
+	return 0;
+}
+
+void target_close(struct target *t)
+{
+	int *descriptors[] = {&t->pidfd, &t->mem_fd, &t->task_fd, &t->lock_fd};
+	for (size_t i = 0; i < sizeof descriptors / sizeof *descriptors; i++) {
+		if (*descriptors[i] >= 0)
+			close(*descriptors[i]);
+		*descriptors[i] = -1;
+	}
+	procmaps_free(&t->maps);
+}
+
+int target_refresh(struct target *t, struct err *e)
+{
+	struct procmaps maps;
+	int status = procmaps_read(t->pid, &maps, e);
+	if (status)
+		return status;
+	procmaps_free(&t->maps);
+	t->maps = maps;
+	return 0;
+}
+
+/* The executable's own header, from memory: the first file mapping of /proc/PID/exe might be gone, so any ELF header tells the class. */
+static int check_machine(const struct target *t, struct err *e)
+{
+	for (size_t i = 0; i < t->maps.count; i++) {
+		const struct procmap *m = &t->maps.maps[i];
+		Elf64_Ehdr header;
+		if (m->offset || !m->inode || target_read_some(t, m->start, &header, sizeof header) != sizeof header ||
+		    memcmp(header.e_ident, ELFMAG, SELFMAG))
+			continue;
+		if (header.e_ident[EI_CLASS] != ELFCLASS64 || header.e_machine != EM_X86_64)
+			return err_set(e, ERR_REFUSED, "process %d is not a 64-bit x86-64 program", t->pid);
+		return 0;
+	}
+	return err_set(e, ERR_REFUSED, "process %d has no ELF file mapped", t->pid);
+}
+
+/* cgroup v2: is the group frozen? A frozen process cannot run what is injected. */
+static int check_frozen(const struct target *t, struct err *e)
+{
+	char path[4352], text[4096];
+	snprintf(path, sizeof path, "/proc/%d/cgroup", t->pid);
+	if (read_text(path, text, sizeof text) <= 0)
+		return 0;
+	char *group = strstr(text, "0::");
+	if (!group)
+		return 0;
+	group += 3;
+	group[strcspn(group, "\n")] = 0;
+	snprintf(path, sizeof path, "/sys/fs/cgroup%s/cgroup.events", group);
+	if (read_text(path, text, sizeof text) > 0 && strstr(text, "frozen 1"))
+		return err_set(e, ERR_REFUSED, "process %d is frozen by its cgroup", t->pid);
+	return 0;
+}
+
+static int check_status(struct target *t, const char *status, struct err *e)
+{
+	const char *state = status_field(status, "State");
+	if (state && (*state == 'Z' || *state == 'X') && !living_task(t->pid))
+		return err_set(e, ERR_GONE, "process %d is a zombie", t->pid);
+	pid_t tracer = (pid_t)status_number(status, "TracerPid");
+	if (tracer) {
+		char name[64];
+		target_name(tracer, name, sizeof name);
+		return err_set(e, ERR_REFUSED, "process %d is already traced by process %d (%s)", t->pid, tracer, name);
+	}
+	long seccomp = status_number(status, "Seccomp");
+	if (seccomp == 1)
+		return err_set(e, ERR_REFUSED, "process %d is in strict seccomp mode", t->pid);
+	t->seccomp_filter = seccomp == 2;
+	const char *features = status_field(status, "x86_Thread_features");
+	size_t length = features ? strcspn(features, "\n") : 0;
+	if (features && memmem(features, length, "shstk", 5))
+		return err_set(e, ERR_REFUSED, "process %d has a hardware shadow stack", t->pid);
+	return 0;
+}
+
+int target_check(struct target *t, struct err *e)
+{
+	char path[64], text[STATUS_SIZE];
+	if (t->pid == getpid())
+		return err_set(e, ERR_REFUSED, "process %d is this tool itself", t->pid);
+	snprintf(path, sizeof path, "/proc/%d/status", t->pid);
+	if (read_text(path, text, sizeof text) <= 0)
+		return err_set(e, ERR_GONE, "process %d is gone", t->pid);
+	int status = check_status(t, text, e);
+	if (!status)
+		status = check_machine(t, e);
+	if (!status)
+		status = check_frozen(t, e);
+	return status;
+}
+
+int target_alive(const struct target *t, struct err *e)
+{
+	uint8_t byte;
+	for (size_t i = 0; i < t->maps.count; i++)
+		if (t->maps.maps[i].read && t->maps.maps[i].inode)
+			return target_read(t, t->maps.maps[i].start, &byte, 1, e);
+	return err_set(e, ERR_GONE, "process %d is gone", t->pid);
+}
+
+size_t target_read_some(const struct target *t, raddr address, void *buffer, size_t size)
+{
+	size_t done = 0;
+	while (done < size) {
+		ssize_t got = pread(t->mem_fd, (char *)buffer + done, size - done, (off_t)(address.v + done));
+		if (got < 0 && errno == EINTR)
+			continue;
+		if (got <= 0)
+			break;
+		done += (size_t)got;
+	}
+	return done;
+}
+
+int target_read(const struct target *t, raddr address, void *buffer, size_t size, struct err *e)
+{
+	size_t done = 0;
+	while (done < size) {
+		ssize_t got = pread(t->mem_fd, (char *)buffer + done, size - done, (off_t)(address.v + done));
+		if (got < 0 && errno == EINTR)
+			continue;
+		if (got == 0)
+			return err_set(e, ERR_GONE, "process %d ended or executed another program", t->pid);
+		if (got < 0)
+			return err_set_errno(e, errno, "process %d: reading memory at 0x%" PRIx64, t->pid, address.v + done);
+		done += (size_t)got;
+	}
+	return 0;
+}
+
+int target_write(const struct target *t, raddr address, const void *data, size_t size, struct err *e)
+{
+	size_t done = 0;
+	fault_step();
+	while (done < size) {
+		ssize_t put = pwrite(t->mem_fd, (const char *)data + done, size - done, (off_t)(address.v + done));
+		if (put < 0 && errno == EINTR)
+			continue;
+		if (put == 0)
+			return err_set(e, ERR_GONE, "process %d ended or executed another program", t->pid);
+		if (put < 0)
+			return err_set_errno(e, errno, "process %d: writing memory at 0x%" PRIx64, t->pid, address.v + done);
+		done += (size_t)put;
+	}
+	return 0;
+}

@@ -1,0 +1,56 @@
+/*
+ * target: the process that is worked on: who it is, whether we may touch it, its memory.
+ *
+ * Identity: a pidfd, the start time and a descriptor of /proc/PID/mem. That descriptor belongs to the address space that was there when it was
+ * opened: after exec or exit it reads and writes nothing, so no write can reach another program, whatever happens to the pid.
+ */
+#ifndef APPLY_TARGET_H
+#define APPLY_TARGET_H
+
+#include "formats/base/addr.h"
+#include "formats/base/err.h"
+#include "formats/base/procmaps.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct target {
+	pid_t pid;
+	int pidfd, mem_fd, task_fd, lock_fd;
+	uint64_t start_time; /* clock ticks after boot, /proc/PID/stat field 22 */
+	bool seccomp_filter; /* injected calls need PTRACE_O_SUSPEND_SECCOMP */
+	struct procmaps maps; /* of the last target_refresh */
+};
+
+/*
+ * Opens `pid` and takes the lock that keeps other instances away. ERR_GONE (no such process, zombie), ERR_PERMISSION, ERR_BUSY (another
+ * instance works on it). The target is not touched.
+ */
+int target_open(pid_t pid, struct target *ret_target, struct err *e) MUST_CHECK;
+void target_close(struct target *t);
+
+/*
+ * May this process be worked on? ERR_REFUSED: not x86-64, traced already (names the tracer), strict seccomp, frozen, shadow stack on, itself;
+ * ERR_GONE: exited, zombie.
+ */
+int target_check(struct target *t, struct err *e) MUST_CHECK;
+
+/* Is the address space still the one that was opened? ERR_GONE if not. Cheap: one read. */
+int target_alive(const struct target *t, struct err *e) MUST_CHECK;
+
+/* Reads the mappings anew. */
+int target_refresh(struct target *t, struct err *e) MUST_CHECK;
+
+/* All `size` bytes or an error: ERR_GONE when the address space went away, ERR_IO when a part is not mapped or not accessible. */
+int target_read(const struct target *t, raddr address, void *buffer, size_t size, struct err *e) MUST_CHECK;
+/* Writes whatever the protection is (private mappings are copied). After an error the bytes there are unknown. */
+int target_write(const struct target *t, raddr address, const void *data, size_t size, struct err *e) MUST_CHECK;
+/* Up to `size` bytes; how many were read. */
+size_t target_read_some(const struct target *t, raddr address, void *buffer, size_t size);
+
+/* The name of a process, escaped for output, into `text`; "?" if unknown. */
+void target_name(pid_t pid, char *text, size_t size);
+
+#endif

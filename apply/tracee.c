@@ -1,0 +1,458 @@
+#include "apply/tracee.h"
+
+#include "apply/fault.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <linux/kcmp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ptrace.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define POLL_NANOSECONDS 20000
+#define FINI_LIMIT 1000000000ull
+#define STORM_ROUNDS 1000
+
+/* What the kernel leaves in rax of an interrupted call until it is restarted or turned into EINTR (include/linux/errno.h). */
+#define ERESTARTSYS 512
+#define ERESTARTNOINTR 513
+#define ERESTARTNOHAND 514
+#define ERESTART_RESTARTBLOCK 516
+
+uint64_t monotonic_now(void)
+{
+	struct timespec now;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+void monotonic_pause(uint64_t nanoseconds)
+{
+	struct timespec wait = {.tv_sec = (time_t)(nanoseconds / 1000000000u), .tv_nsec = (long)(nanoseconds % 1000000000u)};
+	nanosleep(&wait, NULL);
+}
+
+long tracee_request(int request, pid_t tid, uintptr_t address, uintptr_t data)
+{
+	fault_step();
+	return ptrace(request, tid, (void *)address, (void *)data);
+}
+
+int tracees_init(struct target *t, struct tracees *ret_tracees, struct err *e)
+{
+	struct tracees s = {.target = t, .list = calloc(TRACEES_MAX, sizeof *s.list)};
+	if (!s.list)
+		return err_set(e, ERR_MEMORY, "no memory for the thread list");
+	*ret_tracees = s;
+	return 0;
+}
+
+uint32_t tracee_list(const struct target *t, pid_t *tids, uint32_t room)
+{
+	struct {
+		uint64_t inode, offset;
+		uint16_t length;
+		uint8_t type;
+		char name[];
+	} *entry;
+	_Alignas(8) char buffer[8192];
+	uint32_t count = 0;
+	long got;
+	if (lseek(t->task_fd, 0, SEEK_SET) < 0)
+		return 0;
+	while ((got = syscall(SYS_getdents64, t->task_fd, buffer, sizeof buffer)) > 0)
+		for (long at = 0; at < got; at += entry->length) {
+			entry = (void *)(buffer + at);
+			pid_t tid = (pid_t)strtol(entry->name, NULL, 10);
+			if (tid > 0 && count < room)
+				tids[count++] = tid;
+		}
+	return count;
+}
+
+static struct tracee *find_tracee(struct tracees *s, pid_t tid)
+{
+	for (uint32_t i = 0; i < s->count; i++)
+		if (s->list[i].tid == tid && s->list[i].state != TRACEE_GONE)
+			return &s->list[i];
+	return NULL;
+}
+
+/* ERR_REFUSED with the reason why SEIZE was not permitted. */
+static int refuse_seize(const struct target *t, pid_t tid, int cause, struct err *e)
+{
+	char path[64], text[4096], name[64];
+	snprintf(path, sizeof path, "/proc/%d/task/%d/status", t->pid, tid);
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t got = fd < 0 ? 0 : read(fd, text, sizeof text - 1);
+	if (fd >= 0)
+		close(fd);
+	text[got > 0 ? got : 0] = 0;
+	const char *tracer = strstr(text, "\nTracerPid:\t");
+	pid_t pid = tracer ? (pid_t)strtol(tracer + 12, NULL, 10) : 0;
+	if (pid && pid != getpid()) {
+		target_name(pid, name, sizeof name);
+		return err_set(e, ERR_REFUSED, "thread %d is already traced by process %d (%s)", tid, pid, name);
+	}
+	return err_set_errno(e, cause, "thread %d: attaching", tid);
+}
+
+/* 1: attached, 0: the thread is gone or a zombie, negative: error. */
+static int seize(const struct target *t, pid_t tid, struct err *e)
+{
+	if (tracee_request(PTRACE_SEIZE, tid, 0, 0) == 0)
+		return 1;
+	int cause = errno;
+	if (cause == ESRCH)
+		return 0;
+	/* A leader that has exited stays in the list as a zombie and answers EPERM. */
+	char path[64], text[512];
+	snprintf(path, sizeof path, "/proc/%d/task/%d/stat", t->pid, tid);
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t got = fd < 0 ? 0 : read(fd, text, sizeof text - 1);
+	if (fd >= 0)
+		close(fd);
+	text[got > 0 ? got : 0] = 0;
+	char *state = strrchr(text, ')');
+	if (!state || state[2] == 'Z' || state[2] == 'X')
+		return 0;
+	return refuse_seize(t, tid, cause, e);
+}
+
+/* Attaches to threads not attached yet; how many, or an error. */
+static int seize_new(struct tracees *s, struct err *e)
+{
+	static pid_t tids[TRACEES_MAX];
+	uint32_t listed = tracee_list(s->target, tids, TRACEES_MAX);
+	if (!listed)
+		return err_set(e, ERR_GONE, "process %d ended", s->target->pid);
+	int added = 0;
+	for (uint32_t i = 0; i < listed; i++) {
+		if (find_tracee(s, tids[i]))
+			continue;
+		if (s->count == TRACEES_MAX)
+			return err_set(e, ERR_REFUSED, "process %d has more than %d threads", s->target->pid, TRACEES_MAX);
+		int status = seize(s->target, tids[i], e);
+		if (status < 0)
+			return status;
+		if (status) {
+			s->list[s->count++] = (struct tracee){.tid = tids[i], .state = TRACEE_SEIZED};
+			added++;
+		}
+	}
+	return added;
+}
+
+static void interrupt_new(struct tracees *s)
+{
+	for (uint32_t i = 0; i < s->count; i++) {
+		struct tracee *tracee = &s->list[i];
+		if (tracee->state != TRACEE_SEIZED)
+			continue;
+		if (!s->stop_begin)
+			s->stop_begin = monotonic_now();
+		tracee->state = tracee_request(PTRACE_INTERRUPT, tracee->tid, 0, 0) ? TRACEE_GONE : TRACEE_PENDING;
+	}
+}
+
+/* Takes note of a stop: its kind and the registers. */
+static void enter_stop(struct tracee *tracee, int status)
+{
+	if (!WIFSTOPPED(status)) {
+		tracee->state = TRACEE_GONE;
+		return;
+	}
+	/* An event stop (group stops included) has nothing to hand back; a plain stop is the delivery of a signal. */
+	tracee->signal = status >> 16 ? 0 : WSTOPSIG(status);
+	tracee->changed = false;
+	tracee->moved_from = 0;
+	if (tracee_request(PTRACE_GETREGS, tracee->tid, 0, (uintptr_t)&tracee->registers))
+		tracee->state = TRACEE_GONE;
+	else
+		tracee->state = TRACEE_STOPPED;
+}
+
+/* Takes in whatever stops are there; the number of threads that are still to stop. `ret_progress`: was there any? */
+static uint32_t collect_stops(struct tracees *s, bool *ret_progress)
+{
+	uint32_t left = 0;
+	*ret_progress = false;
+	for (uint32_t i = 0; i < s->count; i++) {
+		struct tracee *tracee = &s->list[i];
+		if (tracee->state != TRACEE_PENDING)
+			continue;
+		int status;
+		pid_t got = waitpid(tracee->tid, &status, __WALL | WNOHANG);
+		if (got == 0) {
+			left++;
+			continue;
+		}
+		*ret_progress = true;
+		if (got == tracee->tid)
+			enter_stop(tracee, status);
+		else
+			tracee->state = TRACEE_GONE;
+	}
+	return left;
+}
+
+static int wait_all(struct tracees *s, uint64_t deadline, struct err *e)
+{
+	for (;;) {
+		bool progress;
+		if (!collect_stops(s, &progress))
+			return 0;
+		if (progress)
+			continue;
+		if (monotonic_now() > deadline)
+			break;
+		monotonic_pause(POLL_NANOSECONDS);
+	}
+	for (uint32_t i = 0; i < s->count; i++)
+		if (s->list[i].state == TRACEE_PENDING)
+			return err_set(e, ERR_BUSY,
+				       "thread %d did not stop in time (in an uninterruptible call such as vfork, or starved)",
+				       s->list[i].tid);
+	return err_set(e, ERR_BUSY, "process %d did not stop in time", s->target->pid);
+}
+
+/* Processes that share the memory but are no threads of the target run the same code: they would have to be stopped too. */
+static int refuse_sharers(const struct tracees *s, struct err *e)
+{
+	struct {
+		uint64_t inode, offset;
+		uint16_t length;
+		uint8_t type;
+		char name[];
+	} *entry;
+	_Alignas(8) char buffer[8192];
+	int fd = open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return err_set_errno(e, errno, "/proc");
+	pid_t sharer = 0;
+	long got;
+	while (!sharer && (got = syscall(SYS_getdents64, fd, buffer, sizeof buffer)) > 0)
+		for (long at = 0; at < got && !sharer; at += entry->length) {
+			entry = (void *)(buffer + at);
+			pid_t pid = (pid_t)strtol(entry->name, NULL, 10);
+			if (pid > 0 && pid != s->target->pid && syscall(SYS_kcmp, s->target->pid, pid, KCMP_VM, 0, 0) == 0)
+				sharer = pid;
+		}
+	close(fd);
+	if (!sharer)
+		return 0;
+	return err_set(e, ERR_REFUSED, "process %d shares its memory with process %d (vfork or clone), which cannot be stopped safely",
+		       s->target->pid, sharer);
+}
+
+static int stop_all(struct tracees *s, uint64_t limit, struct err *e)
+{
+	int added = seize_new(s, e);
+	for (int round = 0; added > 0; round++) {
+		if (round == STORM_ROUNDS)
+			return err_set(e, ERR_BUSY, "process %d makes threads faster than they can be stopped", s->target->pid);
+		interrupt_new(s);
+		int status = wait_all(s, s->stop_begin + limit, e);
+		if (status)
+			return status;
+		added = seize_new(s, e);
+	}
+	return added;
+}
+
+int tracees_stop(struct tracees *s, uint64_t limit, struct err *e)
+{
+	/* Threads that lingered from an earlier try are attached but not in this stop yet. */
+	uint32_t kept = 0;
+	for (uint32_t i = 0; i < s->count; i++)
+		if (s->list[i].state != TRACEE_GONE)
+			s->list[kept++] = s->list[i];
+	s->count = kept;
+	s->stop_begin = 0;
+	/* Attach first, then interrupt: attaching costs the program nothing. */
+	int status = refuse_sharers(s, e);
+	if (status)
+		return status;
+	for (int round = 0; (status = seize_new(s, e)) > 0 && round < 3; round++)
+		;
+	if (status >= 0) {
+		interrupt_new(s);
+		status = wait_all(s, s->stop_begin + limit, e);
+	}
+	if (!status)
+		status = stop_all(s, limit, e);
+	if (!status)
+		status = target_alive(s->target, e);
+	for (uint32_t i = 0; !status && i < s->count; i++)
+		if (s->list[i].state == TRACEE_STOPPED)
+			tracee_hide_stop(&s->list[i]);
+	if (status)
+		tracees_resume(s);
+	return status;
+}
+
+void tracee_detach(struct tracee *tracee)
+{
+	if (tracee->state != TRACEE_STOPPED)
+		return;
+	if (tracee->changed)
+		tracee_request(PTRACE_SETREGS, tracee->tid, 0, (uintptr_t)&tracee->registers);
+	tracee_request(PTRACE_DETACH, tracee->tid, 0, (uintptr_t)tracee->signal);
+	tracee->state = TRACEE_GONE;
+}
+
+void tracees_resume(struct tracees *s)
+{
+	/* All registers first: from the first detach on the others should be ready to go. */
+	for (uint32_t i = 0; i < s->count; i++) {
+		struct tracee *tracee = &s->list[i];
+		if (tracee->state == TRACEE_STOPPED && tracee->changed) {
+			tracee_request(PTRACE_SETREGS, tracee->tid, 0, (uintptr_t)&tracee->registers);
+			tracee->changed = false;
+		}
+	}
+	for (uint32_t i = 0; i < s->count; i++)
+		tracee_detach(&s->list[i]);
+	if (s->stop_begin)
+		s->pause = monotonic_now() - s->stop_begin;
+	s->stop_begin = 0;
+}
+
+void tracees_fini(struct tracees *s)
+{
+	if (!s->list)
+		return;
+	tracees_resume(s);
+	/* Threads still attached and running are stopped once more, since only a stopped thread can be let go. */
+	interrupt_new(s);
+	uint64_t deadline = monotonic_now() + FINI_LIMIT;
+	bool progress;
+	while (collect_stops(s, &progress) && monotonic_now() < deadline)
+		monotonic_pause(POLL_NANOSECONDS);
+	for (uint32_t i = 0; i < s->count; i++)
+		if (s->list[i].state == TRACEE_STOPPED)
+			tracee_hide_stop(&s->list[i]);
+	tracees_resume(s);
+	free(s->list);
+	*s = (struct tracees){0};
+}
+
+int tracee_wait(struct tracee *tracee, uint64_t deadline, int *ret_status, struct err *e)
+{
+	for (;;) {
+		int status;
+		pid_t got = waitpid(tracee->tid, &status, __WALL | WNOHANG);
+		if (got == tracee->tid) {
+			enter_stop(tracee, status);
+			if (tracee->state == TRACEE_GONE)
+				return err_set(e, ERR_GONE, "thread %d ended", tracee->tid);
+			*ret_status = status;
+			return 0;
+		}
+		if (got < 0) {
+			tracee->state = TRACEE_GONE;
+			return err_set(e, ERR_GONE, "thread %d ended", tracee->tid);
+		}
+		if (monotonic_now() > deadline)
+			return err_set(e, ERR_BUSY, "thread %d did not stop in time", tracee->tid);
+		monotonic_pause(POLL_NANOSECONDS);
+	}
+}
+
+int tracee_attach(const struct target *t, pid_t tid, uint64_t limit, struct tracee *ret_tracee, struct err *e)
+{
+	struct tracee tracee = {.tid = tid};
+	int status = seize(t, tid, e);
+	if (status < 0)
+		return status;
+	if (!status || tracee_request(PTRACE_INTERRUPT, tid, 0, 0))
+		return err_set(e, ERR_GONE, "thread %d ended", tid);
+	int stop;
+	status = tracee_wait(&tracee, monotonic_now() + limit, &stop, e);
+	if (status)
+		return status;
+	tracee_hide_stop(&tracee);
+	*ret_tracee = tracee;
+	return 0;
+}
+
+/* Is a signal waiting that the thread would take? Looks at most at 64 of each queue and then says yes. */
+static bool signal_waits(pid_t tid)
+{
+	uint64_t blocked = 0;
+	siginfo_t infos[8];
+	if (tracee_request(PTRACE_GETSIGMASK, tid, sizeof blocked, (uintptr_t)&blocked))
+		return true;
+	for (unsigned shared = 0; shared < 2; shared++) {
+		struct __ptrace_peeksiginfo_args ask = {.flags = shared ? PTRACE_PEEKSIGINFO_SHARED : 0, .nr = 8};
+		for (ask.off = 0; ask.off < 64; ask.off += 8) {
+			long got = tracee_request(PTRACE_PEEKSIGINFO, tid, (uintptr_t)&ask, (uintptr_t)infos);
+			for (long i = 0; i < got; i++)
+				if (infos[i].si_signo > 0 && !(blocked >> (infos[i].si_signo - 1) & 1))
+					return true;
+			if (got < 8)
+				break;
+		}
+		if (ask.off >= 64)
+			return true;
+	}
+	return false;
+}
+
+/* Calls that answer EINTR to a mere stop (measured on Linux 6.18); EINTR means that nothing was done, so they can be made again. */
+static bool shows_stop(uint64_t number)
+{
+	switch (number) {
+	case SYS_epoll_wait:
+	case SYS_epoll_pwait:
+	case SYS_epoll_pwait2:
+	case SYS_rt_sigtimedwait:
+	case SYS_semop:
+	case SYS_semtimedop:
+	case SYS_io_getevents:
+	case SYS_io_pgetevents:
+	case SYS_io_uring_enter:
+	/* Sockets with SO_RCVTIMEO or SO_SNDTIMEO. */
+	case SYS_accept:
+	case SYS_accept4:
+	case SYS_connect:
+	case SYS_recvfrom:
+	case SYS_recvmsg:
+	case SYS_recvmmsg:
+	case SYS_sendto:
+	case SYS_sendmsg:
+	case SYS_sendmmsg:
+	case SYS_read:
+	case SYS_readv:
+	case SYS_write:
+	case SYS_writev:
+		return true;
+	default:
+		return false;
+	}
+}
+
+void tracee_hide_stop(struct tracee *tracee)
+{
+	struct user_regs_struct *r = &tracee->registers;
+	if (tracee->signal || (int64_t)r->rax != -EINTR || !shows_stop(r->orig_rax) || signal_waits(tracee->tid))
+		return;
+	r->rax = r->orig_rax;
+	r->rip -= 2;
+	r->orig_rax = (unsigned long long)-1;
+	tracee->changed = true;
+}
+
+bool tracee_restarts(const struct user_regs_struct *registers)
+{
+	int64_t result = (int64_t)registers->rax;
+	if ((int64_t)registers->orig_rax < 0)
+		return false;
+	return result == -ERESTARTSYS || result == -ERESTARTNOINTR || result == -ERESTARTNOHAND || result == -ERESTART_RESTARTBLOCK;
+}

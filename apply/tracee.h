@@ -1,0 +1,81 @@
+/*
+ * tracee: stopping every thread of a process and letting it go again, such that the program cannot tell.
+ *
+ * Threads are attached with PTRACE_SEIZE (no signal is sent) and stopped with PTRACE_INTERRUPT. A stop makes some blocking calls return EINTR
+ * to the program although no signal came (epoll_wait, semop and others: signal(7), "Interruption of system calls and library functions by
+ * stop signals"); tracee_hide_stop rewinds those. EXITKILL is never set: when this process dies the kernel lets every thread run on.
+ *
+ * All memory is taken by tracees_init: between stop and resume nothing is allocated and no file is opened.
+ */
+#ifndef APPLY_TRACEE_H
+#define APPLY_TRACEE_H
+
+#include "apply/target.h"
+#include "formats/base/err.h"
+
+#include <signal.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/user.h>
+
+#define TRACEES_MAX 16384
+
+enum tracee_state {
+	TRACEE_SEIZED,	/* attached and running */
+	TRACEE_PENDING, /* told to stop */
+	TRACEE_STOPPED, /* stopped; `registers` are valid */
+	TRACEE_GONE,	/* exited, or detached again */
+};
+
+struct tracee {
+	pid_t tid;
+	uint8_t state;	    /* enum tracee_state */
+	bool changed;	    /* registers are to be written back before it runs */
+	int signal;	    /* delivery of this signal was interrupted; handed back when it runs on. 0 = none */
+	uint64_t moved_from; /* the PC before moves_out_of_patches changed it; 0 = it did not */
+	struct user_regs_struct registers;
+};
+
+struct tracees {
+	struct target *target; /* borrowed */
+	struct tracee *list;   /* owned, room for TRACEES_MAX */
+	uint32_t count;
+	uint64_t stop_begin; /* monotonic nanoseconds of the first PTRACE_INTERRUPT; 0 = not stopped */
+	uint64_t pause;	     /* nanoseconds from there to the last thread let go, of the latest stop */
+};
+
+int tracees_init(struct target *t, struct tracees *ret_tracees, struct err *e) MUST_CHECK;
+/* Lets go of everything that is still attached. A thread that cannot be reached (uninterruptible sleep) is let go by the kernel on exit. */
+void tracees_fini(struct tracees *s);
+
+/*
+ * Stops all threads, also those born meanwhile. Requires: running. ERR_BUSY when a thread did not stop within `limit` nanoseconds (all others run
+ * again), ERR_REFUSED when a thread is traced by somebody else or another process shares the memory, ERR_GONE when the process ended.
+ * On failure the target runs as before.
+ */
+int tracees_stop(struct tracees *s, uint64_t limit, struct err *e) MUST_CHECK;
+/* Writes changed registers back and lets all threads run. Registers that cannot be written belong to a thread that was killed. */
+void tracees_resume(struct tracees *s);
+
+/* Attaches and stops one thread. ERR_GONE, ERR_BUSY, ERR_REFUSED as above. */
+int tracee_attach(const struct target *t, pid_t tid, uint64_t limit, struct tracee *ret_tracee, struct err *e) MUST_CHECK;
+/* Lets one stopped thread run. */
+void tracee_detach(struct tracee *tracee);
+/* Waits for the next stop of one thread until monotonic time `deadline`. -ERR_BUSY: none came. */
+int tracee_wait(struct tracee *tracee, uint64_t deadline, int *ret_status, struct err *e) MUST_CHECK;
+
+/* The tids of the process, at most `room`; how many. */
+uint32_t tracee_list(const struct target *t, pid_t *tids, uint32_t room);
+
+/* If the stop made a call return EINTR that the program would not have seen, rewinds `registers` to make the call again. */
+void tracee_hide_stop(struct tracee *tracee);
+/* Was a call interrupted that the kernel (or tracee_hide_stop) makes again by stepping back over its 2-byte instruction? */
+bool tracee_restarts(const struct user_regs_struct *registers);
+
+/* ptrace(2) behind a fault step. -1 with errno. */
+long tracee_request(int request, pid_t tid, uintptr_t address, uintptr_t data);
+
+uint64_t monotonic_now(void); /* nanoseconds */
+void monotonic_pause(uint64_t nanoseconds);
+
+#endif

@@ -1,0 +1,328 @@
+#include "apply/undo.h"
+
+#include "apply/inject.h"
+#include "apply/moves.h"
+#include "apply/stack.h"
+#include "apply/tracee.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define RETURNS_MAX (1u << 18)
+#define TRY_PAUSE 20000000ull
+
+/* A word on a stack that leads into an image, and what it becomes. */
+struct rewrite {
+	raddr slot;
+	uint64_t value;
+};
+
+struct undo {
+	struct target *target;
+	struct journal *journals;
+	uint32_t journal_count;
+	struct journal *live; /* the one with patches, or NULL */
+	struct patch_set patches;
+	struct tracees threads;
+	struct stack_unwinder *unwinder;
+	struct rewrite *rewrites; /* room for RETURNS_MAX */
+	uint32_t rewrite_count;
+	raddr unwinder_low, unwinder_high; /* libgcc_s: who is in there may hold pointers into our tables */
+	char why_kept[JOURNAL_REASON_SIZE];
+	bool patches_gone, wait; /* wait: a little later it may go */
+};
+
+static raddr original_of(const struct undo *u, raddr address, bool is_return)
+{
+	for (uint32_t i = 0; i < u->journal_count; i++)
+		if (journal_region_of(&u->journals[i], (raddr){address.v - is_return}))
+			return journal_original(&u->journals[i], address, is_return);
+	return address;
+}
+
+static bool in_image(const struct undo *u, raddr address)
+{
+	for (uint32_t i = 0; i < u->journal_count; i++)
+		if (journal_region_of(&u->journals[i], address))
+			return true;
+	return false;
+}
+
+__attribute__((format(printf, 2, 3))) static void keep(struct undo *u, const char *format, ...)
+{
+	va_list arguments;
+	if (u->why_kept[0])
+		return;
+	va_start(arguments, format);
+	vsnprintf(u->why_kept, sizeof u->why_kept, format, arguments);
+	va_end(arguments);
+}
+
+struct walk {
+	struct undo *undo;
+	struct tracee *tracee;
+};
+
+static bool visit_frame(void *context, const struct stack_frame *frame)
+{
+	struct walk *w = context;
+	struct undo *u = w->undo;
+	if (frame->pc.v >= u->unwinder_low.v && frame->pc.v < u->unwinder_high.v) {
+		keep(u, "thread %d is unwinding its stack (at 0x%" PRIx64 ")", w->tracee->tid, frame->pc.v);
+		u->wait = true;
+	}
+	if (!frame->slot.v || !in_image(u, (raddr){frame->pc.v - frame->is_return}))
+		return true;
+	raddr home = original_of(u, frame->pc, frame->is_return);
+	if (!home.v || u->rewrite_count == RETURNS_MAX) {
+		keep(u, "thread %d: no original for the return address 0x%" PRIx64, w->tracee->tid, frame->pc.v);
+		return true;
+	}
+	u->rewrites[u->rewrite_count++] = (struct rewrite){frame->slot, home.v};
+	return true;
+}
+
+static raddr visit_original(void *context, const struct stack_frame *frame)
+{
+	const struct walk *w = context;
+	return original_of(w->undo, frame->pc, frame->is_return);
+}
+
+/* Collects what on this thread's stack leads into an image. */
+static void walk_thread(struct undo *u, struct tracee *tracee)
+{
+	struct walk w = {u, tracee};
+	const struct stack_visitor visitor = {&w, visit_frame, visit_original};
+	struct stack_result result = stack_walk(u->unwinder, &tracee->registers, &visitor);
+	if (result.end != STACK_BOTTOM)
+		keep(u, "thread %d: its stack cannot be followed (%s at 0x%" PRIx64 ")", tracee->tid, stack_end_text(result.end),
+		     result.pc.v);
+}
+
+/* A PC in an image goes home; an interrupted call that is to be made again must stand there as well. */
+static bool move_home(struct undo *u, struct tracee *tracee, struct undo_report *report)
+{
+	raddr pc = {tracee->registers.rip};
+	bool restarts = tracee_restarts(&tracee->registers);
+	if (!in_image(u, pc) && !(restarts && in_image(u, (raddr){pc.v - 2})))
+		return true;
+	raddr home = original_of(u, pc, restarts);
+	if (!home.v || (restarts && original_of(u, (raddr){pc.v - 2}, false).v != home.v - 2)) {
+		keep(u, "thread %d: no original for its PC 0x%" PRIx64, tracee->tid, pc.v);
+		u->wait = true;
+		return false;
+	}
+	tracee->registers.rip = home.v;
+	tracee->changed = true;
+	report->moved++;
+	return true;
+}
+
+static void survey_threads(struct undo *u, struct undo_report *report)
+{
+	u->rewrite_count = 0;
+	u->why_kept[0] = 0;
+	u->wait = false;
+	report->moved = report->threads = 0;
+	for (uint32_t i = 0; i < u->threads.count; i++) {
+		struct tracee *tracee = &u->threads.list[i];
+		if (tracee->state != TRACEE_STOPPED)
+			continue;
+		report->threads++;
+		/* The walk first: it wants the registers as they are. */
+		walk_thread(u, tracee);
+		move_home(u, tracee, report);
+	}
+}
+
+static int put_back(struct undo *u, struct undo_report *report, struct err *e)
+{
+	struct journal *j = u->live;
+	if (!j || j->state == JOURNAL_STAGING)
+		return 0;
+	int status = patch_compare(u->target, &u->patches, j->state == JOURNAL_APPLIED ? PATCH_WRITTEN : PATCH_EITHER, e);
+	if (status == -ERR_NO)
+		return e ? (e->code = ERR_REFUSED, -ERR_REFUSED) : -ERR_REFUSED;
+	if (!status)
+		status = journal_set_state(u->target, j, JOURNAL_UNDOING, NULL, e);
+	if (status)
+		return status;
+	status = patch_write(u->target, &u->patches, PATCH_ORIGINAL, e);
+	if (!status)
+		status = patch_compare(u->target, &u->patches, PATCH_ORIGINAL, e);
+	if (status && status != -ERR_GONE)
+		return err_set(e, ERR_INCONSISTENT, "process %d: original bytes could not be put back; run undo again", u->target->pid);
+	report->patches = patch_count(&u->patches, PATCH_WANTED);
+	return status;
+}
+
+static int rewrite_returns(const struct undo *u, struct undo_report *report, struct err *e)
+{
+	for (uint32_t i = 0; i < u->rewrite_count; i++) {
+		int status = target_write(u->target, u->rewrites[i].slot, &u->rewrites[i].value, sizeof u->rewrites[i].value, e);
+		if (status)
+			return status;
+	}
+	report->returns += u->rewrite_count;
+	return 0;
+}
+
+/* All that happens while the target is stopped. */
+static int while_stopped(struct undo *u, struct undo_report *report, struct err *e)
+{
+	survey_threads(u, report);
+	int status = put_back(u, report, e);
+	if (status)
+		return status;
+	u->patches_gone = true;
+	moves_commit(&u->threads);
+	status = rewrite_returns(u, report, e);
+	for (uint32_t i = 0; !status && i < u->journal_count; i++)
+		status = journal_set_state(u->target, &u->journals[i], JOURNAL_REVERTED, u->why_kept[0] ? u->why_kept : "about to be freed",
+					   e);
+	if (!status)
+		u->live = NULL;
+	return status;
+}
+
+/* libgcc_s, by name: the only module that walks our unwind tables. */
+static void find_unwinder(struct undo *u)
+{
+	for (size_t i = 0; i < u->target->maps.count; i++) {
+		const struct procmap *m = &u->target->maps.maps[i];
+		if (!strstr(m->path, "/libgcc_s.so") || !m->execute)
+			continue;
+		u->unwinder_low = m->start;
+		u->unwinder_high = m->end;
+		return;
+	}
+}
+
+static int prepare_patches(struct undo *u, struct err *e)
+{
+	int status = patch_set_alloc(u->live ? u->live->patch_count : 0, &u->patches, e);
+	if (!status && u->live && u->live->patch_count)
+		memcpy(u->patches.list, u->live->patches, u->live->patch_count * sizeof *u->patches.list);
+	return status;
+}
+
+static int prepare(struct undo *u, struct err *e)
+{
+	u->rewrites = malloc(RETURNS_MAX * sizeof *u->rewrites);
+	if (!u->rewrites)
+		return err_set(e, ERR_MEMORY, "no memory for return addresses");
+	int status = prepare_patches(u, e);
+	if (!status)
+		status = tracees_init(u->target, &u->threads, e);
+	find_unwinder(u);
+	return status;
+}
+
+/* One stop; the unwind tables are read before it. */
+static int try_once(struct undo *u, uint64_t limit, struct undo_report *report, struct err *e)
+{
+	int status = target_refresh(u->target, e);
+	if (status)
+		return status;
+	stack_close(u->unwinder);
+	u->unwinder = NULL;
+	status = stack_open(u->target->pid, &u->target->maps, &u->unwinder, e);
+	if (!status)
+		status = tracees_stop(&u->threads, limit, e);
+	if (status)
+		return status;
+	report->stops++;
+	status = while_stopped(u, report, e);
+	tracees_resume(&u->threads);
+	if (u->threads.pause > report->pause)
+		report->pause = u->threads.pause;
+	return status;
+}
+
+static int unmap_if_there(struct undo *u, struct inject *i, raddr address, uint64_t size, struct undo_report *report, struct err *e)
+{
+	const struct procmap *m = size ? procmaps_find(&u->target->maps, address) : NULL;
+	/* After a kill while staging it may not be there yet; what is there must be ours: anonymous and never writable. */
+	if (!m || m->write || m->inode || m->shared)
+		return 0;
+	int status = inject_unmap(i, address, size, e);
+	if (!status)
+		report->freed += size;
+	return status;
+}
+
+/* Nothing refers to the images any more: they go, and each journal last. */
+static int free_images(struct undo *u, struct undo_report *report, struct err *e)
+{
+	struct inject i;
+	int status = target_refresh(u->target, e);
+	if (!status)
+		status = inject_begin(u->target, &i, e);
+	if (status)
+		return status;
+	for (uint32_t k = 0; !status && k < u->journal_count; k++) {
+		const struct journal *j = &u->journals[k];
+		for (uint32_t n = 0; !status && n < j->region_count; n++) {
+			status = unmap_if_there(u, &i, j->regions[n].code, j->regions[n].code_mapped, report, e);
+			if (!status)
+				status = unmap_if_there(u, &i, j->regions[n].data, j->regions[n].data_mapped, report, e);
+		}
+		if (!status)
+			status = unmap_if_there(u, &i, j->address, j->mapped, report, e);
+	}
+	inject_end(&i);
+	return status;
+}
+
+static int undo_all(struct undo *u, const struct undo_options *options, struct undo_report *report, struct err *e)
+{
+	uint32_t tries = options->tries ? options->tries : 1;
+	int status = prepare(u, e);
+	bool only_staged = u->live && u->live->state == JOURNAL_STAGING && u->journal_count == 1;
+	for (uint32_t n = 0; !status && !only_staged && n < tries; n++) {
+		if (n)
+			monotonic_pause(TRY_PAUSE);
+		status = try_once(u, options->max_pause, report, e);
+		if (status == -ERR_BUSY && n + 1 < tries)
+			status = 0;
+		else if (!status && (!u->why_kept[0] || !u->wait))
+			break;
+	}
+	if (status == -ERR_BUSY && u->patches_gone)
+		status = 0; /* a later stop, only to free the image, failed: it stays */
+	if (status)
+		return status;
+	if (u->why_kept[0]) {
+		report->kept = true;
+		memcpy(report->kept_because, u->why_kept, sizeof report->kept_because);
+		return 0;
+	}
+	return free_images(u, report, e);
+}
+
+int undo_process(struct target *t, const struct undo_options *options, struct undo_report *ret_report, struct err *e)
+{
+	struct undo u = {.target = t};
+	struct undo_report report = {0};
+	int status = target_refresh(t, e);
+	if (!status)
+		status = journals_load(t, &u.journals, &u.journal_count, e);
+	if (status)
+		return status;
+	u.live = journals_live(u.journals, u.journal_count);
+	if (!u.journal_count)
+		status = err_set(e, ERR_REFUSED, "process %d: nothing is applied", t->pid);
+	else
+		status = undo_all(&u, options, &report, e);
+	tracees_fini(&u.threads);
+	stack_close(u.unwinder);
+	patch_set_free(&u.patches);
+	free(u.rewrites);
+	journals_free(u.journals, u.journal_count);
+	if (!status)
+		*ret_report = report;
+	return status;
+}

@@ -1,0 +1,36 @@
+/*
+ * undo: taking a plan back from a process, at any moment, also after a tool was killed half way.
+ *
+ * First the original bytes, then the PCs of all threads that are in the image, then every return address that leads into it, found by exact
+ * unwinding; each step leaves a process that runs correctly. The image is unmapped only when every stack was walked to its bottom;
+ * otherwise it stays, with the reason in the journal, and a later undo tries again.
+ */
+#ifndef APPLY_UNDO_H
+#define APPLY_UNDO_H
+
+#include "apply/journal.h"
+#include "apply/target.h"
+
+struct undo_options {
+	uint64_t max_pause; /* nanoseconds that stopping may take */
+	uint32_t tries;	    /* stops tried before the image is kept; 0 = 1 */
+};
+
+struct undo_report {
+	uint32_t patches;	 /* taken back */
+	uint32_t moved, returns; /* PCs moved home, return addresses rewritten */
+	uint32_t threads, stops;
+	uint64_t pause;	    /* nanoseconds, of the longest stop */
+	uint64_t freed;	    /* bytes unmapped */
+	bool kept;	    /* the image stays mapped, nothing leads into it any more but what was in it */
+	char kept_because[JOURNAL_REASON_SIZE];
+};
+
+/*
+ * Takes back whatever the journals of the process say, and frees what can be freed. Requires: target_check'ed, running.
+ * ERR_REFUSED: nothing is applied (target untouched), or bytes at a patch are not what was written there (untouched, names the address).
+ * ERR_BUSY: it could not be stopped in time (untouched). ERR_GONE. ERR_INCONSISTENT: some bytes could not be written back.
+ */
+int undo_process(struct target *t, const struct undo_options *options, struct undo_report *ret_report, struct err *e) MUST_CHECK;
+
+#endif
