@@ -112,6 +112,9 @@ struct plan {
 	char *options;	      /* the options that made it, as text; owned */
 };
 
+/* What plan_decode checks beyond the encoding, of a plan in memory. ERR_FORMAT names the module and the first thing that is wrong. */
+int plan_validate(const struct plan *p, const char *name, struct err *e) MUST_CHECK;
+/* Appends to `w`; the same plan gives the same bytes. ERR_FORMAT when plan_validate refuses it: what is written can be read. */
 int plan_encode(const struct plan *p, struct writer *w, struct err *e) MUST_CHECK;
 /*
  * Decodes and validates untrusted bytes: sizes before allocation; sorted, in-range, non-overlapping arrays; patches inside text and inside

@@ -88,7 +88,7 @@ static int get_groups(struct unpacking *u, struct group **ret_groups, size_t *re
 static int get_places(struct unpacking *u, struct err *e)
 {
 	struct group *groups = NULL;
-	size_t group_count, n = 0;
+	size_t group_count = 0, n = 0;
 	int status = get_groups(u, &groups, &group_count, e);
 	if (status) {
 		free(groups);
@@ -197,7 +197,7 @@ static int get_hops(struct unpacking *u, struct err *e)
 
 static int get_branches(struct unpacking *u, struct err *e)
 {
-	uint64_t total;
+	uint64_t total = 0;
 	int status = get_branch_counts(u, &total, e);
 	if (!status)
 		status = get_hops(u, e);
