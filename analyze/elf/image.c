@@ -236,8 +236,19 @@ static void read_notes(struct image *image, const Elf64_Phdr *p)
 	}
 }
 
+/* Sections are taken in order of address; one that overlaps what came before is not. */
+static void add_code_range(struct image *image, uint64_t start, uint64_t size)
+{
+	const struct image_range *last = image->code_range_count ? &image->code_ranges[image->code_range_count - 1] : NULL;
+	if (!last || start >= last->start + last->size)
+		image->code_ranges[image->code_range_count++] = (struct image_range){start, size};
+}
+
 static void note_section(struct image *image, const Elf64_Shdr *h, const char *name, struct image_sections *sections)
 {
+	if (h->sh_type == SHT_PROGBITS && h->sh_flags & SHF_EXECINSTR && h->sh_size && image_executable(image, (vaddr){h->sh_addr}) &&
+	    image_bytes(image, (vaddr){h->sh_addr}, h->sh_size))
+		add_code_range(image, h->sh_addr, h->sh_size);
 	if (h->sh_type != SHT_NOBITS && !image_file_bytes(image, h->sh_offset, h->sh_size))
 		return;
 	if (h->sh_type == SHT_DYNSYM)
@@ -256,12 +267,8 @@ static void note_section(struct image *image, const Elf64_Shdr *h, const char *n
 		image->is_go = true;
 }
 
-/* Section headers are hints: a file without them, or with damaged ones, is analysed by its program headers alone. */
-static void read_sections(struct image *image, Elf *elf, struct image_sections *sections)
+static void walk_sections(struct image *image, Elf *elf, size_t names, struct image_sections *sections)
 {
-	size_t names;
-	if (elf_getshdrstrndx(elf, &names))
-		return;
 	for (Elf_Scn *scn = NULL; (scn = elf_nextscn(elf, scn));) {
 		const Elf64_Shdr *h = elf64_getshdr(scn);
 		if (h)
@@ -271,6 +278,23 @@ static void read_sections(struct image *image, Elf *elf, struct image_sections *
 	const Elf64_Shdr *h = strings ? elf64_getshdr(strings) : NULL;
 	if (h && h->sh_type == SHT_STRTAB && image_file_bytes(image, h->sh_offset, h->sh_size))
 		sections->symtab_strings = *h;
+}
+
+/* Section headers are hints: a file without them, or with damaged ones, is analysed by its program headers alone. */
+static int read_sections(struct image *image, Elf *elf, struct image_sections *sections, struct err *e)
+{
+	size_t names, count;
+	if (elf_getshdrnum(elf, &count) || elf_getshdrstrndx(elf, &names))
+		count = 0;
+	image->code_ranges = calloc(count + image->segment_count, sizeof *image->code_ranges);
+	if (!image->code_ranges)
+		return err_set(e, ERR_MEMORY, "no memory for %zu sections", count);
+	if (count)
+		walk_sections(image, elf, names, sections);
+	for (size_t i = 0; i < image->segment_count && !count; i++)
+		if (image->segments[i].executable && image->segments[i].file_size)
+			add_code_range(image, image->segments[i].vaddr, image->segments[i].file_size);
+	return 0;
 }
 
 static void read_interpreter(struct image *image, const Elf64_Phdr *p)
@@ -317,7 +341,9 @@ static int read_all(struct image *image, Elf *elf, struct err *e)
 	int status = read_segments(image, elf, &dynamic, &frames, e);
 	if (status)
 		return status;
-	read_sections(image, elf, &sections);
+	status = read_sections(image, elf, &sections, e);
+	if (status)
+		return status;
 	image->identity.file_size = image->file.size;
 	status = hash_text(image, e);
 	if (!status)
@@ -358,6 +384,7 @@ fail:
 void image_close(struct image *image)
 {
 	free(image->segments);
+	free(image->code_ranges);
 	free(image->symbols);
 	free(image->imports);
 	free(image->fdes);

@@ -47,6 +47,10 @@ struct image_fde {
 	uint8_t lsda_encoding, personality_encoding, signal_frame;
 };
 
+struct image_range {
+	uint64_t start, size;
+};
+
 struct image {
 	struct file_data file;
 	struct module_identity identity;
@@ -64,6 +68,8 @@ struct image {
 	uint64_t text_base, text_size; /* executable span, vaddr and bytes */
 	uint64_t load_low, load_high;  /* span of all PT_LOADs */
 	uint64_t eh_frame, eh_frame_size; /* vaddr, bytes; 0 if none */
+	struct image_range *code_ranges;  /* sections of code (inside executable segments); the segments themselves without section headers */
+	size_t code_range_count;
 	uint64_t rseq, rseq_size;	  /* vaddr, bytes of the section __rseq_cs; 0 if none */
 	const char **needed;		  /* DT_NEEDED names, in file order; borrowed names, owned array */
 	const char *runpath, *rpath, *soname; /* borrowed, NULL if absent */
@@ -91,5 +97,8 @@ uint64_t image_pointer_at(const struct image *image, uint64_t place);
 size_t image_pointer_from(const struct image *image, uint64_t place);
 /* Index of the last FDE whose range holds `address`, or SIZE_MAX. */
 size_t image_fde_at(const struct image *image, uint64_t address);
+
+/* Sorts an array of addresses and removes doubles; returns the new count. */
+size_t image_sort_unique(uint64_t *values, size_t count);
 
 #endif

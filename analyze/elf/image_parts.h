@@ -23,7 +23,4 @@ int image_read_dynamic(struct image *image, const Elf64_Phdr *dynamic, const str
 /* Fills fdes, eh_frame, eh_frame_size. `header` is PT_GNU_EH_FRAME or NULL. */
 int image_read_frames(struct image *image, const Elf64_Phdr *header, const struct image_sections *sections, struct err *e) MUST_CHECK;
 
-/* Sorts an array of numbers and removes doubles; returns the new count. */
-size_t image_sort_unique(uint64_t *values, size_t count);
-
 #endif
