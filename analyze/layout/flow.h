@@ -2,7 +2,9 @@
  * flow: how often each block and edge of a map was executed, worked out from what a profile has.
  *
  * Counts are comparable only within one flow. Exact counts and edges are taken as they are; samples are turned into counts (weight per
- * instruction) and made consistent over each function's CFG, so that what a hot path must pass through is hot too.
+ * instruction) and made consistent over each function's CFG, so that what a hot path must pass through is hot too. That is a minimum-cost
+ * flow per function in the manner of He, Mestre, Pupyrev, Wang and Yu, "Profile inference revisited" (2021), with costs from the Poisson
+ * likelihood of the samples; then calls tie the functions together.
  */
 #ifndef ANALYZE_LAYOUT_FLOW_H
 #define ANALYZE_LAYOUT_FLOW_H
@@ -10,6 +12,12 @@
 #include "formats/base/err.h"
 #include "formats/map.h"
 #include "formats/profile.h"
+
+/* An indirect call that the profile saw going to a function of the same module. */
+struct flow_arc {
+	uint32_t call, function; /* indices into map->calls and map->functions */
+	uint64_t count;
+};
 
 struct flow {
 	uint64_t *block;     /* [map->block_count] executions */
@@ -20,6 +28,8 @@ struct flow {
 	uint64_t *sampled;   /* [map->block_count] raw weight seen in the profile, before inference */
 	uint64_t sampled_outside; /* weight in the module that fell in no block */
 	uint64_t sampled_total;	  /* all weight in the module */
+	struct flow_arc *arcs;	  /* sorted by (call, function), unique */
+	size_t arc_count;
 };
 
 /* `module` indexes profile->modules. Deterministic. ERR_MEMORY; ERR_MISMATCH when the profile's module is not the map's. */
