@@ -18,6 +18,8 @@ mariadb_directory=
 mariadb_pid=
 mariadb_socket=
 sysbench_pid=
+# CPUs for server and load, as taskset takes them; empty: all.
+mariadb_cpus=
 mariadb_tables=4
 mariadb_rows=10000
 
@@ -35,6 +37,11 @@ mariadb_options() {
 		--innodb-log-file-size=32M --max-connections=300
 	((EUID == 0)) && printf '%s\n' --user=root
 	return 0
+}
+
+# mariadb_launch COMMAND...: becomes that command, on mariadb_cpus, and dies with the shell that called. To be run with &.
+mariadb_launch() {
+	exec setpriv --pdeathsig KILL ${mariadb_cpus:+taskset -c "$mariadb_cpus"} "$@"
 }
 
 # Waits until the server answers, at most 30 s; fails at once if it died.
@@ -66,7 +73,7 @@ mariadb_start() {
 	fi
 	mariadb_socket=$mariadb_directory/socket
 	mapfile -t options < <(mariadb_options)
-	setpriv --pdeathsig KILL "$server" "${options[@]}" "$@" >>"$mariadb_directory/output" 2>&1 </dev/null &
+	mariadb_launch "$server" "${options[@]}" "$@" >>"$mariadb_directory/output" 2>&1 </dev/null &
 	mariadb_pid=$!
 	mariadb_await || { mariadb_fail "$server did not come up" "$mariadb_directory/log.err"; return 4; }
 }
@@ -91,7 +98,7 @@ sysbench_start() {
 	local workload=$1 threads=$2 options
 	shift 2
 	mapfile -t options < <(sysbench_options)
-	setpriv --pdeathsig KILL sysbench "$workload" "${options[@]}" --threads="$threads" --time=0 --events=0 "$@" run \
+	mariadb_launch sysbench "$workload" "${options[@]}" --threads="$threads" --time=0 --events=0 "$@" run \
 		>"$mariadb_directory/sysbench.log" 2>&1 </dev/null &
 	sysbench_pid=$!
 	local try
