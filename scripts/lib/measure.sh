@@ -18,6 +18,11 @@ measure_steps_json() {
 	jq -R -s 'split("\n") | map(select(. != "") | split("\t") | {step: .[0], seconds: (.[1] | tonumber), peak_kib: (.[2] | tonumber? // null)})' "$1"
 }
 
+# switch_command FILE COMMAND: a shell command that runs COMMAND, result to FILE, again while the process is too busy to be stopped (75).
+switch_command() {
+	echo "for try in 1 2 3 4 5; do $2 >>'$1'; status=\$?; [ \$status = 75 ] || exit \$status; sleep 0.2; done; exit 75"
+}
+
 measure_optimised() {
 	local name=$1 pid=$2 counter=$3 scale=$4 rounds=$5 window=$6 base=$7/$1
 	local apply=$B/repave-apply
@@ -28,10 +33,14 @@ measure_optimised() {
 	: >"$base.apply.json"
 	: >"$base.undo.json"
 	CPU_SAMPLER=$B/bench/cpu_sampler tests/bench/paired -p "$pid" -c "$counter" --scale "$scale" --rounds "$rounds" --window "$window" \
-		--settle $measure_settle --after "'$apply' apply --json -p $pid '$base.rplan' >>'$base.apply.json'" \
-		--before "'$apply' undo --json -p $pid >>'$base.undo.json'" >"$base.tsv" &
+		--settle $measure_settle --after "$(switch_command "$base.apply.json" "'$apply' apply --json -p $pid '$base.rplan'")" \
+		--before "$(switch_command "$base.undo.json" "'$apply' undo --json -p $pid")" >"$base.tsv" &
 	# Waited for, not run: so that a signal to the script is acted on at once. paired ends by itself when the process is gone.
-	wait $! || { measure_fail "$name: rounds failed"; return 1; }
+	wait $! || {
+		tail -n 4 "$base.apply.json" "$base.undo.json" >&2
+		measure_fail "$name: rounds failed"
+		return 1
+	}
 	"$B/repave-dump" --json "$base.rplan" >"$base.plan.json" || { measure_fail "$name: dump failed"; return 1; }
 	awk -f tests/bench/paired_stats.awk "$base.tsv" >"$base.stats.json" || return 1
 	measure_steps_json "$base.steps" >"$base.steps.json"
