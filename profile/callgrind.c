@@ -163,14 +163,14 @@ static bool is_code(const struct callgrind_object *file, uint64_t address)
 /* Costs after the first that is needed may be left out by the writer when they are zero. */
 static int parse_cost(struct parser *p, const char *s, uint64_t *ret_cost)
 {
-	*ret_cost = 0;
+	uint64_t cost = 0;
 	for (int i = 0; i <= p->cost_index; i++) {
 		s += strspn(s, " \t");
-		if (!*s)
-			return 0;
-		if (!callgrind_scan_number(&s, ret_cost))
+		cost = 0;
+		if (*s && !callgrind_scan_number(&s, &cost))
 			return bad(p, "expected a cost");
 	}
+	*ret_cost = cost;
 	return 0;
 }
 
@@ -201,7 +201,7 @@ static int add_edge(struct parser *p, uint64_t from)
 /* A line that starts with a position: a cost of its own, or the source of the call or jump announced before. */
 static int parse_position_line(struct parser *p, const char *s)
 {
-	uint64_t positions[POSITIONS_MAX], cost;
+	uint64_t positions[POSITIONS_MAX], cost = 0;
 	int status = parse_line_positions(p, &s, positions);
 	if (status)
 		return status;

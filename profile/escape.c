@@ -3,22 +3,33 @@
 #include <stdio.h>
 #include <string.h>
 
+/* One byte as it is shown: itself or \xNN. Returns the length. */
+static size_t show_byte(unsigned char c, char piece[5])
+{
+	if (c >= 0x20 && c <= 0x7e && c != '\\') {
+		piece[0] = (char)c;
+		return 1;
+	}
+	return (size_t)snprintf(piece, 5, "\\x%02x", c);
+}
+
 char *escape(const char *text, char *buffer, size_t size)
 {
-	size_t used = 0;
+	char piece[5];
+	size_t total = 0, used = 0;
+	for (const char *s = text; *s; s++)
+		total += show_byte((unsigned char)*s, piece);
+	size_t room = total < size ? size - 1 : size - 4; /* cut: the dots need three */
 	for (; *text; text++) {
-		unsigned char c = (unsigned char)*text;
-		char piece[5] = {(char)c};
-		if (c < 0x20 || c > 0x7e || c == '\\')
-			snprintf(piece, sizeof piece, "\\x%02x", c);
-		size_t length = strlen(piece);
-		if (used + length + (text[1] ? 3 : 0) >= size) {
-			memcpy(buffer + used, "...", 3);
-			used += 3;
+		size_t length = show_byte((unsigned char)*text, piece);
+		if (used + length > room)
 			break;
-		}
 		memcpy(buffer + used, piece, length);
 		used += length;
+	}
+	if (*text) {
+		memcpy(buffer + used, "...", 3);
+		used += 3;
 	}
 	buffer[used] = 0;
 	return buffer;
