@@ -265,8 +265,9 @@ static int stop_and_patch(struct apply *a, struct err *e)
 		if (!status)
 			status = tracees_stop(&a->threads, a->options->max_pause, e);
 		if (!status) {
+			a->report.threads = 0;
 			for (uint32_t i = 0; i < a->threads.count; i++)
-				a->report.threads += !n && a->threads.list[i].state == TRACEE_STOPPED;
+				a->report.threads += a->threads.list[i].state == TRACEE_STOPPED;
 			status = while_stopped(a, e);
 			tracees_resume(&a->threads);
 			a->report.pause = a->threads.pause;

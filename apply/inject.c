@@ -13,7 +13,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define ATTACH_LIMIT 200000000ull
+#define ATTACH_LIMIT 2000000000ull
 #define CALL_LIMIT 2000000000ull
 #define CANDIDATES_MAX 256
 #define SIGNALS_MAX 1000 /* signals passed on while one call is tried */

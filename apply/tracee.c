@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <linux/kcmp.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -266,6 +267,16 @@ static int stop_all(struct tracees *s, uint64_t limit, struct err *e)
 	return added;
 }
 
+/*
+ * While the target stands still nothing should run before us; best effort. Every thread still has to be scheduled once to stop, which on a
+ * loaded machine is most of the pause.
+ */
+static void hurry(bool begin)
+{
+	const struct sched_param first = {.sched_priority = 1}, usual = {0};
+	sched_setscheduler(0, begin ? SCHED_FIFO | SCHED_RESET_ON_FORK : SCHED_OTHER, begin ? &first : &usual);
+}
+
 int tracees_stop(struct tracees *s, uint64_t limit, struct err *e)
 {
 	/* Threads that lingered from an earlier try are attached but not in this stop yet. */
@@ -281,6 +292,7 @@ int tracees_stop(struct tracees *s, uint64_t limit, struct err *e)
 		return status;
 	for (int round = 0; (status = seize_new(s, e)) > 0 && round < 3; round++)
 		;
+	hurry(true);
 	if (status >= 0) {
 		interrupt_new(s);
 		status = wait_all(s, s->stop_begin + limit, e);
@@ -322,6 +334,7 @@ void tracees_resume(struct tracees *s)
 	if (s->stop_begin)
 		s->pause = monotonic_now() - s->stop_begin;
 	s->stop_begin = 0;
+	hurry(false);
 }
 
 void tracees_fini(struct tracees *s)

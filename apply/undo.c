@@ -1,5 +1,6 @@
 #include "apply/undo.h"
 
+#include "apply/fault.h"
 #include "apply/inject.h"
 #include "apply/moves.h"
 #include "apply/stack.h"
@@ -10,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/uio.h>
 
 #define RETURNS_MAX (1u << 18)
 #define TRY_PAUSE 20000000ull
@@ -159,10 +161,31 @@ static int put_back(struct undo *u, struct undo_report *report, struct err *e)
 	return status;
 }
 
+#define WRITE_BATCH 512
+
+/* Stack slots are writable memory, so one call writes many. A slot that is not (a stack made read-only) is written by force. */
+static int rewrite_batch(const struct undo *u, uint32_t first, uint32_t count, struct err *e)
+{
+	struct iovec local[WRITE_BATCH], remote[WRITE_BATCH];
+	for (uint32_t i = 0; i < count; i++) {
+		struct rewrite *r = &u->rewrites[first + i];
+		local[i] = (struct iovec){&r->value, sizeof r->value};
+		remote[i] = (struct iovec){(void *)(uintptr_t)r->slot.v, sizeof r->value};
+	}
+	fault_step();
+	if (process_vm_writev(u->target->pid, local, count, remote, count, 0) == (ssize_t)(count * sizeof(uint64_t)))
+		return 0;
+	int status = 0;
+	for (uint32_t i = 0; !status && i < count; i++)
+		status = target_write(u->target, u->rewrites[first + i].slot, &u->rewrites[first + i].value, sizeof(uint64_t), e);
+	return status;
+}
+
 static int rewrite_returns(const struct undo *u, struct undo_report *report, struct err *e)
 {
-	for (uint32_t i = 0; i < u->rewrite_count; i++) {
-		int status = target_write(u->target, u->rewrites[i].slot, &u->rewrites[i].value, sizeof u->rewrites[i].value, e);
+	for (uint32_t i = 0; i < u->rewrite_count; i += WRITE_BATCH) {
+		uint32_t left = u->rewrite_count - i;
+		int status = rewrite_batch(u, i, left < WRITE_BATCH ? left : WRITE_BATCH, e);
 		if (status)
 			return status;
 	}
@@ -300,7 +323,13 @@ static int undo_all(struct undo *u, const struct undo_options *options, struct u
 		memcpy(report->kept_because, u->why_kept, sizeof report->kept_because);
 		return 0;
 	}
-	return free_images(u, report, e);
+	for (uint32_t n = 0; (status = free_images(u, report, e)) == -ERR_BUSY && n < tries; n++)
+		monotonic_pause(TRY_PAUSE);
+	if (status != -ERR_BUSY)
+		return status;
+	report->kept = true;
+	snprintf(report->kept_because, sizeof report->kept_because, "no thread could make the call to unmap it");
+	return 0;
 }
 
 int undo_process(struct target *t, const struct undo_options *options, struct undo_report *ret_report, struct err *e)
