@@ -13,7 +13,7 @@ setup() {
 		verb=$1 status=EXIT_$1 out=
 		while (($#)); do
 			[[ $1 == -o ]] && out=$2
-			[[ $verb == map && $1 == /proc/* ]] && echo map >"$out/$(readelf -n "$1" 2>/dev/null | awk '/Build ID/ { print $3 }').rmap"
+			[[ $verb == map && $1 == /* && -f $1 ]] && echo map >"$out/${1##*/}-$(readelf -n "$1" 2>/dev/null | awk '/Build ID/ { print $3 }').rmap"
 			shift
 		done
 		[[ $verb == map || -z $out ]] || echo "$verb" >"$out"
@@ -45,7 +45,7 @@ teardown() {
 	"$tools/repave" optimize -p "$pid" --seconds 1
 	[ "$(grep -c ' map ' "$CALLS")" -eq 1 ]
 	libc=$(readelf -n /lib/x86_64-linux-gnu/libc.so.6 | awk '/Build ID/ { print $3 }')
-	[ "$(grep -c " plan .*/$libc.rmap" "$CALLS")" -eq 2 ]
+	[ "$(grep -c " plan .*/libc.so.6-$libc.rmap" "$CALLS")" -eq 2 ]
 }
 
 @test "dry run touches nothing and keeps the plan where asked" {
