@@ -400,10 +400,10 @@ static int make_all(const struct plan_make_options *options, const struct profil
 }
 
 /* A plan of nothing but the unwinder's hook helps nobody. */
-static int refuse_empty(const struct plan_make_result *r, struct err *e)
+static int refuse_empty(const struct plan_make_result *r, bool torture, struct err *e)
 {
 	for (size_t i = 0; i < r->module_count; i++)
-		if (r->modules[i].planned && (r->modules[i].weight || !r->modules[i].is_hook))
+		if (r->modules[i].planned && (r->modules[i].weight || !r->modules[i].is_hook || torture))
 			return 0;
 	if (!r->module_count)
 		return err_set(e, ERR_NO, "nothing to plan: no maps");
@@ -422,7 +422,7 @@ static int make_plan(const struct profile *profile, uint64_t profile_hash, const
 	int status = hash_inputs(r, profile_hash, e);
 	if (!status)
 		status = make_all(options, profile, r, e);
-	return status ? status : refuse_empty(r, e);
+	return status ? status : refuse_empty(r, options->layout.torture_seed != 0, e);
 }
 
 static int read_profile(const char *path, struct profile *ret_profile, uint64_t *ret_hash, struct err *e)
