@@ -11,13 +11,38 @@ struct dispatch {
 	uint8_t kind; /* enum map_table_kind */
 	uint64_t address;
 	uint64_t bound; /* entries, 0 = not proven */
+	uint64_t limit; /* entries, if the base that was guessed is right; 0 = none known */
+	bool base_guessed;
 };
 
-static uint64_t base_before(struct walk *w, uint32_t at, const struct operation *load)
+/* Not every path to the dispatch is known: the base is guessed when the function loads one single data address into the register. */
+static uint64_t guess_base(struct walk *w, uint8_t reg)
 {
+	struct operation op;
+	uint64_t value = 0;
+	for (size_t i = 0; i < w->insns.count; i++) {
+		const struct walk_insn *x = &w->insns.data[i];
+		if (!x->insn.rip_field || x->insn.kind != INSN_PLAIN || !trace_operation(w, x->at, &op))
+			continue;
+		if (op.kind != OPERATION_ADDRESS || op.destination != reg || image_executable(w->image, (vaddr){op.value}))
+			continue;
+		if (value && value != op.value)
+			return 0;
+		value = op.value;
+	}
+	return value;
+}
+
+static uint64_t base_before(struct walk *w, uint32_t at, const struct operation *load, bool *ret_guessed)
+{
+	*ret_guessed = false;
 	if (load->base == OPERATION_NO_REGISTER)
 		return (uint64_t)load->displacement;
 	uint64_t base = trace_constant(w, at, load->base);
+	if (!base) {
+		base = guess_base(w, load->base);
+		*ret_guessed = true;
+	}
 	return base ? base + (uint64_t)load->displacement : 0;
 }
 
@@ -27,12 +52,13 @@ static void indexed(struct walk *w, uint32_t at, const struct operation *load, u
 	d->form = DISPATCH_UNKNOWN;
 	if (load->scale != scale || load->index == OPERATION_NO_REGISTER)
 		return;
-	d->address = base_before(w, at, load);
+	d->address = base_before(w, at, load, &d->base_guessed);
 	if (!d->address)
 		return;
 	d->form = DISPATCH_TABLE;
 	d->kind = kind;
-	d->bound = trace_bound(w, at, load->index);
+	d->limit = trace_bound(w, at, load->index);
+	d->bound = d->base_guessed ? 0 : d->limit;
 }
 
 /* Last instruction before `at` on the straight line of falling through that changes `reg`, or MAP_NONE. */
@@ -58,7 +84,9 @@ static bool sum_side(struct walk *w, uint32_t add, uint8_t entry, uint8_t base, 
 	if (at == MAP_NONE || load.kind != OPERATION_LOAD || !load.sign_extends || load.source_width != 32 || load.width != 64)
 		return false;
 	indexed(w, at, &load, MAP_TABLE_RELATIVE32, d);
-	return d->form == DISPATCH_TABLE && trace_constant(w, add, base) == d->address;
+	if (d->form != DISPATCH_TABLE)
+		return false;
+	return d->base_guessed ? guess_base(w, base) == d->address : trace_constant(w, add, base) == d->address;
 }
 
 static void through_register(struct walk *w, uint32_t jump, uint8_t reg, struct dispatch *d)
@@ -90,16 +118,6 @@ static void through_register(struct walk *w, uint32_t jump, uint8_t reg, struct 
 	}
 }
 
-/* Never set on any path from the entry: an argument, so the jump is a tail call. */
-static bool is_argument(const struct walk *w, uint8_t reg)
-{
-	struct operation op;
-	for (size_t i = 0; i < w->insns.count; i++)
-		if (!trace_operation(w, w->insns.data[i].at, &op) || op.writes & 1u << reg)
-			return false;
-	return true;
-}
-
 static struct dispatch dispatch_of(struct walk *w, uint32_t jump)
 {
 	struct dispatch d = {.form = DISPATCH_UNKNOWN};
@@ -113,7 +131,7 @@ static struct dispatch dispatch_of(struct walk *w, uint32_t jump)
 			indexed(w, jump, &op, MAP_TABLE_ABSOLUTE64, &d);
 	} else if (op.kind == OPERATION_JUMP) {
 		through_register(w, jump, op.source, &d);
-		if (d.form == DISPATCH_UNKNOWN && is_argument(w, op.source))
+		if (d.form == DISPATCH_UNKNOWN && trace_loaded(w, jump, op.source))
 			d.form = DISPATCH_TAIL;
 	}
 	return d;
@@ -137,7 +155,18 @@ static uint64_t entry_at(const struct walk *w, const struct dispatch *d, uint64_
 	return image_executable(w->image, (vaddr){value}) ? value : 0;
 }
 
-/* Could the function jump to `target`? In its own range not into the middle of an instruction; elsewhere only into another FDE's interior. */
+/* Does the function branch into this other range? Then it is its split part. */
+static bool branches_into(const struct walk *w, const struct image_fde *fde)
+{
+	for (size_t i = 0; i < w->references.count; i++) {
+		const struct walk_reference *r = &w->references.data[i];
+		if (r->kind == WALK_BRANCH_CONDITIONAL && r->target - fde->start < fde->size)
+			return true;
+	}
+	return false;
+}
+
+/* Could the function jump to `target`? In its own range not into the middle of an instruction; elsewhere, by a guess, only into its part. */
 static bool acceptable(const struct walk *w, uint64_t target, bool proven)
 {
 	uint64_t offset = target - w->start;
@@ -150,7 +179,7 @@ static bool acceptable(const struct walk *w, uint64_t target, bool proven)
 		return proven || marks & WALK_START || walk_plausible(w, (uint32_t)offset);
 	}
 	size_t fde = image_fde_at(w->image, target);
-	return fde != SIZE_MAX && (proven || w->image->fdes[fde].start != target);
+	return fde != SIZE_MAX && (proven || branches_into(w, &w->image->fdes[fde]));
 }
 
 /* An unproven table ends at the latest where other data that the function refers to begins. */
@@ -161,6 +190,8 @@ static uint64_t room(const struct walk *w, const struct dispatch *d)
 		if (w->data.data[i] > d->address && w->data.data[i] < end)
 			end = w->data.data[i];
 	uint64_t entries = (end - d->address) / (d->kind == MAP_TABLE_ABSOLUTE64 ? 8 : 4);
+	if (d->limit && d->limit < entries)
+		entries = d->limit;
 	return entries < SUPERSET_MAX ? entries : SUPERSET_MAX;
 }
 

@@ -56,12 +56,41 @@ static void make_edges(struct walk *w)
 		qsort(w->edges.data, w->edges.count, sizeof *w->edges.data, compare_edges);
 }
 
+static bool table_holds(const struct walk *w, const struct walk_table *t, uint64_t target)
+{
+	size_t low = t->first, high = t->first + t->count;
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+		if (w->targets.data[middle] < target)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low < t->first + t->count && w->targets.data[low] == target;
+}
+
+/* The indirect jumps whose tables lead to `offset`; at least one is known, else another function's table does. */
+static bool visit_tables(struct walk *w, uint32_t offset, trace_visit *visit, void *context)
+{
+	bool any = false;
+	for (size_t i = 0; i < w->tables.count; i++) {
+		if (!table_holds(w, &w->tables.data[i], w->start + offset))
+			continue;
+		any = true;
+		if (!visit(context, w->tables.data[i].jump, true))
+			return false;
+	}
+	return any;
+}
+
 bool trace_predecessors(struct walk *w, uint32_t offset, trace_visit *visit, void *context)
 {
 	uint32_t before = trace_before(w, offset);
 	if (!(w->marks[offset] & WALK_TARGET))
 		return before != MAP_NONE && visit(context, before, false);
-	if (offset == 0 || w->marks[offset] & (WALK_PAD | WALK_TABLE | WALK_POINTED | WALK_EXTERNAL))
+	if (offset == 0 || w->marks[offset] & (WALK_PAD | WALK_POINTED | WALK_EXTERNAL))
+		return false;
+	if (w->marks[offset] & WALK_TABLE && !visit_tables(w, offset, visit, context))
 		return false;
 	make_edges(w);
 	size_t low = 0, high = w->edges.count;
@@ -80,51 +109,79 @@ bool trace_predecessors(struct walk *w, uint32_t offset, trace_visit *visit, voi
 	return true;
 }
 
-struct constant_search {
+/* A search for what a register holds, over all paths. */
+struct source_search {
 	struct walk *w;
-	uint64_t value; /* 0: none found yet */
+	uint64_t value; /* the one constant; 0: none found yet */
 	uint8_t reg;
+	bool loaded; /* look for plain loads and arguments instead of a constant */
 	unsigned steps, depth;
 };
 
-static bool constant_from(void *context, uint32_t from, bool taken)
+/* A definition of the register ends the path: is it what is looked for? */
+static bool accept_source(struct source_search *s, const struct operation *op)
 {
-	struct constant_search *s = context, inner;
+	if (s->loaded)
+		return op->kind == OPERATION_POP ||
+		       (op->kind == OPERATION_LOAD && op->source_width == 64 && (op->index == OPERATION_NO_REGISTER || op->scale == 1));
+	if (op->kind != OPERATION_ADDRESS || (s->value && s->value != op->value))
+		return false;
+	s->value = op->value;
+	return s->value != 0;
+}
+
+static bool source_from(void *context, uint32_t from, bool taken)
+{
+	struct source_search *outer = context, s = *outer;
 	struct operation op;
+	bool found = false;
 	(void)taken;
-	for (uint32_t at = from;; at = trace_before(s->w, at)) {
-		if (++s->steps > STEPS_MAX || !trace_operation(s->w, at, &op))
-			return false;
-		if (op.writes & 1u << s->reg) {
-			if (op.kind != OPERATION_ADDRESS || (s->value && s->value != op.value))
-				return false;
-			s->value = op.value;
-			return s->value != 0;
+	for (uint32_t at = from;; at = trace_before(s.w, at)) {
+		if (++s.steps > STEPS_MAX || !trace_operation(s.w, at, &op))
+			break;
+		if (op.writes & 1u << s.reg) {
+			if (op.kind != OPERATION_MOVE || op.width != 64 || op.source_width != 64) {
+				found = accept_source(&s, &op);
+				break;
+			}
+			s.reg = op.source;
 		}
-		if (!(s->w->marks[at] & WALK_LEADER))
+		if (!(s.w->marks[at] & WALK_LEADER))
 			continue;
-		if (s->w->stamp[at] == s->w->generation)
-			return true;
-		if (s->depth >= DEPTH_MAX)
-			return false;
-		s->w->stamp[at] = s->w->generation;
-		inner = *s;
-		inner.depth++;
-		bool found = trace_predecessors(s->w, at, constant_from, &inner);
-		s->value = inner.value;
-		s->steps = inner.steps;
-		return found;
+		/* Seen with this register in this search: a loop or a join, and the first visit decides. */
+		uint32_t stamp = s.w->generation << 4 | s.reg;
+		found = s.w->stamp[at] == stamp || (at == 0 && s.loaded);
+		if (found || s.depth >= DEPTH_MAX)
+			break;
+		s.w->stamp[at] = stamp;
+		s.depth++;
+		found = trace_predecessors(s.w, at, source_from, &s);
+		break;
 	}
+	outer->value = s.value;
+	outer->steps = s.steps;
+	return found;
+}
+
+static bool source_before(struct walk *w, uint32_t offset, struct source_search *s)
+{
+	uint32_t before = trace_before(w, offset);
+	w->generation = (w->generation + 1) & 0xfffffff;
+	if (w->marks[offset] & WALK_LEADER)
+		return (offset == 0 && s->loaded) || trace_predecessors(w, offset, source_from, s);
+	return before != MAP_NONE && source_from(s, before, false);
 }
 
 uint64_t trace_constant(struct walk *w, uint32_t offset, uint8_t r)
 {
-	struct constant_search s = {.w = w, .reg = r};
-	w->generation++;
-	bool leader = w->marks[offset] & WALK_LEADER;
-	uint32_t before = trace_before(w, offset);
-	bool found = leader ? trace_predecessors(w, offset, constant_from, &s) : before != MAP_NONE && constant_from(&s, before, false);
-	return found ? s.value : 0;
+	struct source_search s = {.w = w, .reg = r};
+	return source_before(w, offset, &s) ? s.value : 0;
+}
+
+bool trace_loaded(struct walk *w, uint32_t offset, uint8_t r)
+{
+	struct source_search s = {.w = w, .reg = r, .loaded = true};
+	return source_before(w, offset, &s);
 }
 
 /* What is being bounded, going backwards: a register, or the memory it was loaded from. */

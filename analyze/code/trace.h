@@ -21,6 +21,9 @@ bool trace_predecessors(struct walk *w, uint32_t offset, trace_visit *visit, voi
 /* The one constant address that register `r` holds before `offset` on every path, or 0. */
 uint64_t trace_constant(struct walk *w, uint32_t offset, uint8_t r);
 
+/* Does register `r` before `offset` come, on every path, straight from memory, from the stack or from the caller? Then it is no table entry. */
+bool trace_loaded(struct walk *w, uint32_t offset, uint8_t r);
+
 /* Number of values the register `r` can have before `offset` (they are 0 ... n - 1), or 0 when nothing proves it. */
 uint64_t trace_bound(struct walk *w, uint32_t offset, uint8_t r);
 

@@ -269,6 +269,18 @@ static int prepare(struct walk *w, uint64_t start, uint32_t size)
 	return w->bytes ? 0 : -1;
 }
 
+static void resolve_jumps(struct walk *w)
+{
+	bool changed = true;
+	for (unsigned round = 0; changed && !w->no_memory; round++) {
+		while (w->jumps.count && !w->no_memory) {
+			jumptable_resolve(w, w->jumps.data[--w->jumps.count]);
+			walk_drain(w);
+		}
+		changed = jumptable_recheck(w, round < RECHECKS_MAX) || w->jumps.count;
+	}
+}
+
 int walk_run(struct walk *w, const struct image_fde *fde, uint32_t size, const struct walk_seed *seeds, size_t seed_count)
 {
 	if (prepare(w, fde->start, size))
@@ -278,15 +290,10 @@ int walk_run(struct walk *w, const struct image_fde *fde, uint32_t size, const s
 	reach_pads(w, fde);
 	walk_drain(w);
 	reach_seeds(w, seeds, seed_count, false);
+	resolve_jumps(w);
+	/* Guesses come last, so that they cannot stand in the way of what is known. */
 	reach_seeds(w, seeds, seed_count, true);
-	bool changed = true;
-	for (unsigned round = 0; changed && !w->no_memory; round++) {
-		while (w->jumps.count && !w->no_memory) {
-			jumptable_resolve(w, w->jumps.data[--w->jumps.count]);
-			walk_drain(w);
-		}
-		changed = jumptable_recheck(w, round < RECHECKS_MAX) || w->jumps.count;
-	}
+	resolve_jumps(w);
 	return w->no_memory ? -1 : 0;
 }
 

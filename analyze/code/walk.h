@@ -65,7 +65,7 @@ struct walk {
 	const uint8_t *bytes;
 	uint16_t *marks;    /* [size] */
 	uint32_t *index_of; /* [size] where START: index into insns */
-	uint32_t *stamp;    /* [size] = generation: seen by the search that runs */
+	uint32_t *stamp;    /* [size] generation * 16 + register: seen by the search that runs */
 	uint32_t generation;
 	size_t capacity;
 	VEC(struct walk_insn) insns;
