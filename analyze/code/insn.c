@@ -66,8 +66,10 @@ static void relative_branch(const ZydisDecodedInstruction *z, vaddr at, struct i
 		insn->kind = INSN_UNSUPPORTED;
 	if (insn->kind == INSN_BRANCH)
 		insn->condition = z->opcode & 15;
-	/* A 66 prefix makes it rel16 with IP cut to 16 bits on AMD and is ignored on Intel: nobody means it. */
-	if ((z->attributes & ZYDIS_ATTRIB_HAS_OPERANDSIZE) || (insn->relative_size != 1 && insn->relative_size != 4))
+	/* A 66 prefix makes it rel16 with IP cut to 16 bits on AMD and is ignored on Intel: nobody means it. With REX.W it only pads: that is
+	   how the call of __tls_get_addr is made 8 bytes long. */
+	bool rel16 = (z->attributes & ZYDIS_ATTRIB_HAS_OPERANDSIZE) && !z->raw.rex.W;
+	if (rel16 || (insn->relative_size != 1 && insn->relative_size != 4))
 		insn->kind = INSN_UNSUPPORTED;
 }
 

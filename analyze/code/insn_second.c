@@ -104,7 +104,7 @@ static void fill_branch(const cs_insn *c, struct insn *insn)
 	insn->relative_size = two_byte || x->opcode[0] == 0xe8 || x->opcode[0] == 0xe9 ? 4 : 1;
 	if (insn->kind == INSN_BRANCH)
 		insn->condition = (two_byte ? x->opcode[1] : x->opcode[0]) & 15;
-	if (x->prefix[2] == 0x66)
+	if (x->prefix[2] == 0x66 && !(x->rex & 8)) /* see insn.c */
 		insn->kind = INSN_UNSUPPORTED;
 }
 

@@ -257,12 +257,16 @@ static bool fill_table(struct walk *w, struct walk_table *t, struct dispatch *d)
 	return true;
 }
 
-void jumptable_resolve(struct walk *w, uint32_t jump)
+void jumptable_resolve(struct walk *w, uint32_t jump, bool guess)
 {
 	struct dispatch d = dispatch_of(w, jump);
 	struct walk_table t = {.jump = jump};
 	if (d.form == DISPATCH_TAIL || (d.form == DISPATCH_TABLE && is_function_table(w, &d)))
 		return;
+	if (!d.bound && !guess) {
+		w->no_memory |= vec_push(&w->deferred, jump) != 0;
+		return;
+	}
 	if (d.form == DISPATCH_UNKNOWN || !fill_table(w, &t, &d))
 		w->unknown_jump = true;
 	else

@@ -10,8 +10,9 @@
 
 #include "analyze/code/walk.h"
 
-/* Resolves the indirect jump at offset `jump`: adds a table and queues its targets, or notes that its targets are unknown. */
-void jumptable_resolve(struct walk *w, uint32_t jump);
+/* Resolves the indirect jump at offset `jump`: adds a table and queues its targets, or notes that its targets are unknown. A jump whose bound is
+   not proven is put off unless `guess`. */
+void jumptable_resolve(struct walk *w, uint32_t jump, bool guess);
 /*
  * Bounds proven with an incomplete graph are proven again with what is known now; those that fail become supersets and may queue more. True
  * when something changed. With `again` false nothing is tried any more and whatever is in doubt loses its proof.

@@ -250,7 +250,7 @@ static int prepare(struct walk *w, uint64_t start, uint32_t size)
 	w->reasons = 0;
 	w->unknown_jump = w->no_memory = false;
 	w->edges_for = SIZE_MAX;
-	w->insns.count = w->work.count = w->jumps.count = w->tables.count = w->targets.count = w->references.count = w->data.count = 0;
+	w->insns.count = w->work.count = w->jumps.count = w->deferred.count = w->tables.count = w->targets.count = w->references.count = w->data.count = 0;
 	w->bytes = image_bytes(w->image, (vaddr){start}, size);
 	if (size > w->capacity) {
 		size_t capacity = size + size / 2 + 4096;
@@ -273,8 +273,11 @@ static void resolve_jumps(struct walk *w)
 {
 	bool changed = true;
 	for (unsigned round = 0; changed && !w->no_memory; round++) {
-		while (w->jumps.count && !w->no_memory) {
-			jumptable_resolve(w, w->jumps.data[--w->jumps.count]);
+		while ((w->jumps.count || w->deferred.count) && !w->no_memory) {
+			if (w->jumps.count)
+				jumptable_resolve(w, w->jumps.data[--w->jumps.count], false);
+			else
+				jumptable_resolve(w, w->deferred.data[--w->deferred.count], true);
 			walk_drain(w);
 		}
 		changed = jumptable_recheck(w, round < RECHECKS_MAX) || w->jumps.count;
@@ -306,6 +309,7 @@ void walk_free(struct walk *w)
 	vec_free(&w->insns);
 	vec_free(&w->work);
 	vec_free(&w->jumps);
+	vec_free(&w->deferred);
 	vec_free(&w->tables);
 	vec_free(&w->targets);
 	vec_free(&w->references);

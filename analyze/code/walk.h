@@ -71,6 +71,7 @@ struct walk {
 	VEC(struct walk_insn) insns;
 	VEC(uint32_t) work;
 	VEC(uint32_t) jumps; /* offsets of indirect jumps not yet looked at */
+	VEC(uint32_t) deferred; /* those without a proof: their guesses wait until all that is known has been followed */
 	VEC(struct walk_table) tables;
 	VEC(uint64_t) targets; /* vaddrs of table entries, sorted and unique per table */
 	VEC(struct walk_reference) references; /* `function` is not filled here */
