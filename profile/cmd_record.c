@@ -43,7 +43,7 @@ static void print_text(FILE *out, const struct record_result *r, const char *nam
 	const struct profile_info *i = &r->info;
 	fprintf(out, "source: %s, %s", profile_source_name(i->source), i->event);
 	if (i->frequency)
-		fprintf(out, ", %" PRIu64 " per second of CPU time and thread\n", i->frequency);
+		fprintf(out, ", %" PRIu64 " per second of CPU time\n", i->frequency);
 	else
 		fprintf(out, ", one in %" PRIu64 "\n", i->period);
 	char tried[sizeof r->tried], *save = NULL;
@@ -56,8 +56,13 @@ static void print_text(FILE *out, const struct record_result *r, const char *nam
 	fprintf(out, " of %" PRIu64 " threads in %" PRIu64 " modules (%" PRIu64 " outside any) in %.2f s; %" PRIu64 " lost, throttled %" PRIu64
 		     " times\n",
 		r->threads, r->modules, r->unattributed, (double)i->duration_ns / 1e9, i->lost, i->throttled);
-	fprintf(out, "watched: %zu threads at the start and those born later, on %zu CPUs, by %zu %s\n", r->shape.threads, r->shape.cpus,
-		r->shape.events, r->shape.whole_cpus ? "events of whole CPUs" : "events");
+	if (r->shape.whole_cpus)
+		fprintf(out, "watched: %zu whole CPUs, of which what is the target's was kept\n", r->shape.cpus);
+	else
+		fprintf(out, "watched: %zu threads and those born later, on %zu CPUs, by %zu events\n", r->shape.threads, r->shape.cpus,
+			r->shape.events);
+	if (i->source == PROFILE_CLOCK && !r->shape.whole_cpus)
+		fprintf(out, "note: clock events per thread slow down threads that switch often; with CAP_PERFMON whole CPUs are watched\n");
 	fprintf(out, "CPU time: target %.3f s, recorder %.3f s (%.2f %%)\n", (double)i->target_cpu_ns / 1e9, (double)i->recorder_cpu_ns / 1e9,
 		overhead_percent(i));
 	if (r->target_exited)
@@ -88,11 +93,13 @@ static int print_json(FILE *out, const struct record_result *r, const char *name
 
 static int read_options(const struct cli *cli, struct record_options *ret_options, struct err *e)
 {
-	uint64_t pid = cli_number(cli, "pid", 0), rate = cli_number(cli, "rate", RECORD_RATE_DEFAULT);
+	uint64_t pid = cli_number(cli, "pid", 0), rate = cli_number(cli, "rate", 0);
 	double seconds = cli_real(cli, "seconds", 0);
+	if (cli_has(cli, "whole-cpus") && cli_has(cli, "per-thread"))
+		return err_set(e, ERR_USAGE, "--whole-cpus and --per-thread exclude each other");
 	if (!pid || pid > INT_MAX)
 		return err_set(e, ERR_USAGE, "which process? -p PID is needed");
-	if (!rate || rate > 1000000)
+	if ((!rate && cli_has(cli, "rate")) || rate > 1000000)
 		return err_set(e, ERR_USAGE, "--rate %" PRIu64 " is not between 1 and 1000000", rate);
 	if (!(seconds >= 0 && seconds <= 1e6))
 		return err_set(e, ERR_USAGE, "--seconds must be between 0 and 1000000");
@@ -100,7 +107,7 @@ static int read_options(const struct cli *cli, struct record_options *ret_option
 	    .pid = (pid_t)pid,
 	    .event = {.name = cli_string(cli, "event", NULL), .rate = rate, .kernel = cli_has(cli, "kernel")},
 	    .seconds = seconds,
-	    .whole_cpus = cli_has(cli, "whole-cpus"),
+	    .way = cli_has(cli, "whole-cpus") ? PERFSET_CPUS : cli_has(cli, "per-thread") ? PERFSET_THREADS : PERFSET_AUTO,
 	    .stop_fd = -1,
 	    .progress = isatty(STDERR_FILENO) ? show_progress : NULL,
 	};
@@ -146,11 +153,12 @@ static int run(const struct cli *cli, struct err *e)
 static const struct cli_option options[] = {
     {"pid", 'p', CLI_NUMBER, "PID", "the process to record"},
     {"seconds", 0, CLI_REAL, "N", "stop after so long (default: on Ctrl-C, or when the target exits)"},
-    {"rate", 0, CLI_NUMBER, "HZ", "samples per second of CPU time of each thread (default 1999)"},
+    {"rate", 0, CLI_NUMBER, "HZ", "samples per second of CPU time (default 799 for clock events, else 1999)"},
     {"event", 'e', CLI_STRING, "EVENT", "event name for libpfm4, e.g. cycles, cpu-clock (default: the best there is)"},
     {"output", 'o', CLI_STRING, "FILE", "the profile, \"-\" for stdout (default PID.rprof)"},
     {"kernel", 0, CLI_FLAG, NULL, "samples from the kernel too"},
-    {"whole-cpus", 0, CLI_FLAG, NULL, "watch whole CPUs and keep what is the target's (for very many threads; needs CAP_PERFMON)"},
+    {"whole-cpus", 0, CLI_FLAG, NULL, "watch whole CPUs and keep what is the target's (default for clock events; needs CAP_PERFMON)"},
+    {"per-thread", 0, CLI_FLAG, NULL, "watch each thread of the target (default for hardware events)"},
     {0},
 };
 

@@ -69,7 +69,7 @@ static void print_info(const struct view *v)
 	char text[TEXT_MAX];
 	printf("source: %s, %s", profile_source_name(i->source), escape(i->event, text, sizeof text));
 	if (i->frequency)
-		printf(", %" PRIu64 " per second of CPU time and thread", i->frequency);
+		printf(", %" PRIu64 " per second of CPU time", i->frequency);
 	else if (i->period)
 		printf(", one in %" PRIu64, i->period);
 	printf("\ncommand: %s\n", escape(i->command, text, sizeof text));

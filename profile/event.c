@@ -18,6 +18,13 @@ int event_open(const struct event *event, pid_t tid, int cpu)
 	return (int)syscall(SYS_perf_event_open, &event->attr, tid, cpu, -1, PERF_FLAG_FD_CLOEXEC);
 }
 
+static uint64_t rate_of(const struct event *event, const struct event_wish *wish)
+{
+	if (wish->rate)
+		return wish->rate;
+	return event->source == PROFILE_CLOCK ? EVENT_RATE_CLOCK : EVENT_RATE_HARDWARE;
+}
+
 /*
  * What all events share. Wake-ups are not used (the recorder looks at the rings by the clock), so the watermark is never reached. Time is
  * CLOCK_MONOTONIC, so that records of different CPUs sort and compare with the recorder's own clock.
@@ -27,7 +34,7 @@ static void fill_attr(struct event *event, const struct event_wish *wish)
 	struct perf_event_attr *a = &event->attr;
 	a->size = sizeof *a;
 	a->freq = 1;
-	a->sample_freq = wish->rate;
+	a->sample_freq = rate_of(event, wish);
 	a->sample_type = plain_fields;
 	a->sample_id_all = 1;
 	a->exclude_kernel = !wish->kernel;
@@ -80,7 +87,7 @@ static const char *const candidate_texts[CANDIDATES] = {
 
 static struct event make_candidate(enum candidate candidate, const struct event_wish *wish)
 {
-	struct event event = {.source = PROFILE_CYCLES};
+	struct event event = {.source = candidate == CPU_CLOCK ? PROFILE_CLOCK : PROFILE_CYCLES};
 	fill_attr(&event, wish);
 	event.attr.type = PERF_TYPE_HARDWARE;
 	event.attr.config = PERF_COUNT_HW_CPU_CYCLES;
@@ -93,7 +100,7 @@ static struct event make_candidate(enum candidate candidate, const struct event_
 		event.attr.type = PERF_TYPE_RAW;
 		event.attr.config = BRS_EVENT;
 		event.attr.freq = 0;
-		event.attr.sample_period = BRS_BRANCHES_PER_SECOND / wish->rate | 1;
+		event.attr.sample_period = BRS_BRANCHES_PER_SECOND / rate_of(&event, wish) | 1;
 		set_name(&event, wish, "ex_ret_brn_tkn");
 		add_branch_stack(&event);
 		break;
@@ -104,7 +111,6 @@ static struct event make_candidate(enum candidate candidate, const struct event_
 	case CPU_CLOCK:
 		event.attr.type = PERF_TYPE_SOFTWARE;
 		event.attr.config = PERF_COUNT_SW_CPU_CLOCK;
-		event.source = PROFILE_CLOCK;
 		set_name(&event, wish, "cpu-clock");
 		break;
 	default:
@@ -144,6 +150,8 @@ static int choose_named(const struct event_wish *wish, pid_t tid, struct event *
 	int status = encode_name(&event, wish->name, e);
 	if (status)
 		return status;
+	if (event.attr.type == PERF_TYPE_SOFTWARE)
+		event.source = PROFILE_CLOCK;
 	uint64_t period = event.attr.freq ? 0 : event.attr.sample_period; /* "name:period=N" */
 	fill_attr(&event, wish);
 	if (period) {
@@ -151,8 +159,6 @@ static int choose_named(const struct event_wish *wish, pid_t tid, struct event *
 		event.attr.sample_period = period;
 	}
 	set_name(&event, wish, wish->name);
-	if (event.attr.type == PERF_TYPE_SOFTWARE)
-		event.source = PROFILE_CLOCK;
 	int failure = -1;
 	if (event.attr.type != PERF_TYPE_SOFTWARE) {
 		struct event with_branches = event;

@@ -160,16 +160,35 @@ static int open_threads(struct perfset *set, struct err *e)
 	return set->threads ? 0 : err_set(e, ERR_GONE, "process %d has no running thread", (int)set->pid);
 }
 
+static void close_events(struct perfset *set)
+{
+	for (size_t i = 0; i < set->cpus.count; i++) {
+		ring_unmap(&set->cpus.data[i].ring);
+		set->cpus.data[i].leader = -1;
+	}
+	for (size_t i = 0; i < set->descriptors.count; i++)
+		close(set->descriptors.data[i]);
+	set->descriptors.count = 0;
+}
+
+/* On failure nothing stays open and the event is as before. */
 static int open_cpus(struct perfset *set, struct err *e)
 {
-	set->whole_cpus = true;
+	struct event by_threads = set->event;
+	int status = 0;
 	set->event.attr.inherit = set->event.attr.inherit_thread = 0;
-	for (size_t i = 0; i < set->cpus.count; i++) {
-		int refused, status = open_one(set, -1, 0, &set->cpus.data[i], &refused, e);
-		if (status && refused != ENODEV)
-			return status;
+	for (size_t i = 0; i < set->cpus.count && !status; i++) {
+		int refused;
+		status = open_one(set, -1, 0, &set->cpus.data[i], &refused, e);
+		if (refused == ENODEV)
+			status = 0;
 	}
-	return 0;
+	set->whole_cpus = !status;
+	if (status) {
+		close_events(set);
+		set->event = by_threads;
+	}
+	return status;
 }
 
 static size_t count_threads(pid_t pid)
@@ -201,24 +220,30 @@ static bool raise_descriptor_limit(size_t wanted)
 	return limit.rlim_max >= wanted;
 }
 
-static int open_events(struct perfset *set, bool whole_cpus, struct err *e)
+static int open_events(struct perfset *set, enum perfset_way way, struct err *e)
 {
 	size_t threads = count_threads(set->pid), wanted = threads * set->cpus.count + SPARE_DESCRIPTORS;
+	bool cpus_first = way == PERFSET_CPUS || (way == PERFSET_AUTO && set->event.source == PROFILE_CLOCK);
 	if (!threads)
 		return err_set(e, ERR_GONE, "process %d does not exist", (int)set->pid);
-	set->threads = 0;
-	if (!whole_cpus && raise_descriptor_limit(wanted))
+	if (cpus_first) {
+		int status = open_cpus(set, e);
+		set->threads = status ? 0 : threads;
+		if (!status || way == PERFSET_CPUS)
+			return status;
+	}
+	if (raise_descriptor_limit(wanted))
 		return open_threads(set, e);
-	int status = open_cpus(set, e);
+	int status = way == PERFSET_AUTO && !cpus_first ? open_cpus(set, e) : -ERR_ENVIRONMENT;
 	set->threads = threads;
-	if (status && !whole_cpus)
-		return err_set(e, ERR_ENVIRONMENT,
-			       "%zu threads on %zu CPUs need %zu descriptors, over the limit (ulimit -n), and whole CPUs may not be watched: %s",
-			       threads, set->cpus.count, wanted, e ? e->text : "");
-	return status;
+	if (!status)
+		return 0;
+	return err_set(e, ERR_ENVIRONMENT,
+		       "%zu threads on %zu CPUs need %zu descriptors, over the limit (ulimit -n), and whole CPUs may not be watched", threads,
+		       set->cpus.count, wanted);
 }
 
-int perfset_open(const struct event *event, pid_t pid, bool whole_cpus, struct perfset **ret_set, struct err *e)
+int perfset_open(const struct event *event, pid_t pid, enum perfset_way way, struct perfset **ret_set, struct err *e)
 {
 	struct perfset *set = calloc(1, sizeof *set);
 	if (!set)
@@ -232,7 +257,7 @@ int perfset_open(const struct event *event, pid_t pid, bool whole_cpus, struct p
 	};
 	int status = list_cpus(set, e);
 	if (!status)
-		status = open_events(set, whole_cpus, e);
+		status = open_events(set, way, e);
 	if (status)
 		perfset_close(set);
 	else
@@ -254,10 +279,7 @@ void perfset_close(struct perfset *set)
 {
 	if (!set)
 		return;
-	for (size_t i = 0; i < set->cpus.count; i++)
-		ring_unmap(&set->cpus.data[i].ring);
-	for (size_t i = 0; i < set->descriptors.count; i++)
-		close(set->descriptors.data[i]);
+	close_events(set);
 	vec_free(&set->cpus);
 	vec_free(&set->descriptors);
 	vec_free(&set->pending);

@@ -235,7 +235,7 @@ static int session_begin(struct session *s, int fd, const char *name, struct err
 	s->start_ns = clock_ns(CLOCK_MONOTONIC);
 	s->target_cpu_start = target_cpu_ns(&s->target, 0);
 	s->recorder_cpu_start = clock_ns(CLOCK_PROCESS_CPUTIME_ID);
-	status = perfset_open(&s->event, o->pid, o->whole_cpus, &s->set, e);
+	status = perfset_open(&s->event, o->pid, o->way, &s->set, e);
 	if (!status)
 		status = space_read(s->space, e);
 	if (!status)

@@ -17,8 +17,6 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#define RECORD_RATE_DEFAULT 1999 /* samples per second and busy thread: a prime, so that it beats with no timer of the target */
-
 struct record_progress {
 	uint64_t elapsed_ns, samples, lost;
 };
@@ -27,7 +25,7 @@ struct record_options {
 	pid_t pid;
 	struct event_wish event;
 	double seconds;	 /* 0: until stopped or the target exits */
-	bool whole_cpus; /* see perfset.h */
+	enum perfset_way way; /* see perfset.h */
 	int stop_fd;	 /* readable = stop now; -1 = none */
 	const struct space_translator *translator; /* may be NULL */
 	/* Called about four times a second while recording; may be NULL. */
