@@ -38,7 +38,7 @@ void out_close(struct out *o);
 void out_number(struct out *o, const char *name, uint64_t value);
 void out_hex(struct out *o, const char *name, uint64_t value); /* a number in JSON too */
 void out_bool(struct out *o, const char *name, bool value);
-void out_text(struct out *o, const char *name, const char *value); /* NULL: left out */
+void out_text(struct out *o, const char *name, const char *value);		    /* NULL: left out */
 void out_bytes(struct out *o, const char *name, const uint8_t *bytes, size_t size); /* lower-case hex digits */
 
 #endif

@@ -173,8 +173,8 @@ int container_check(const void *data, size_t size, const char *name, enum contai
 			break;
 		}
 		if (k->checksum != XXH3_64bits(c.data + k->offset, (size_t)k->stored_length))
-			return err_set(e, ERR_FORMAT, "%s: wrong checksum of chunk '%s' at offset %llu", name, container_tag_text(k->tag, tag),
-				       (unsigned long long)k->offset);
+			return err_set(e, ERR_FORMAT, "%s: wrong checksum of chunk '%s' at offset %llu", name,
+				       container_tag_text(k->tag, tag), (unsigned long long)k->offset);
 		chain = chain_checksum(chain, h.header_checksum);
 		c.chunk_count++;
 		c.good_size = k->offset + k->stored_length;
@@ -293,8 +293,8 @@ static size_t compress_chunk(struct writer *w, const void *data, size_t size, ch
 	return (size_t)got;
 }
 
-void container_put_sparse_chunk(struct container_writer *cw, struct writer *w, uint32_t tag, uint32_t flags, const void *data,
-				size_t size, size_t minimum)
+void container_put_sparse_chunk(struct container_writer *cw, struct writer *w, uint32_t tag, uint32_t flags, const void *data, size_t size,
+				size_t minimum)
 {
 	if (size > CONTAINER_RAW_MAX)
 		w->failed = true;

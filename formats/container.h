@@ -77,8 +77,8 @@ struct container_writer {
 void container_put_header(struct container_writer *cw, struct writer *w, enum container_kind kind, uint16_t major, uint16_t minor);
 void container_put_chunk(struct container_writer *cw, struct writer *w, uint32_t tag, uint32_t flags, const void *data, size_t size);
 /* The same, but stored as it is where LZ4 would make less than `minimum` bytes of it: for kinds that bound records by stored bytes. */
-void container_put_sparse_chunk(struct container_writer *cw, struct writer *w, uint32_t tag, uint32_t flags, const void *data,
-				size_t size, size_t minimum);
+void container_put_sparse_chunk(struct container_writer *cw, struct writer *w, uint32_t tag, uint32_t flags, const void *data, size_t size,
+				size_t minimum);
 void container_put_end(struct container_writer *cw, struct writer *w);
 
 #endif

@@ -28,35 +28,35 @@ enum map_grade {
 };
 
 /* X(name, grade it forces, text). A function's `reasons` is a bit set of 1 << MAP_REASON_name. Append only: the numbers are in files. */
-#define MAP_REASONS(X)                                                                                                             \
-	X(UNDECODABLE, MAP_UNTOUCHABLE, "a reachable instruction does not decode")                                                 \
-	X(OVERLAPPING_CODE, MAP_UNTOUCHABLE, "two reachable instruction streams overlap")                                          \
-	X(OVERLAPPING_FDE, MAP_UNTOUCHABLE, "its FDE range overlaps another")                                                      \
-	X(LEAVES_RANGE, MAP_UNTOUCHABLE, "control falls out of its FDE range")                                                     \
-	X(CALLS_NEXT, MAP_UNTOUCHABLE, "calls the next instruction to read its own address")                                       \
-	X(CALLS_SETJMP, MAP_UNTOUCHABLE, "calls a function that saves its PC (setjmp, getcontext, swapcontext, makecontext)")      \
-	X(ASKS_CALLER, MAP_UNTOUCHABLE, "calls a function that looks at its caller's address (dlopen, dlsym, ...)")                \
-	X(CALLS_VFORK, MAP_UNTOUCHABLE, "calls vfork or clone")                                                                    \
-	X(SIGNAL_FRAME, MAP_UNTOUCHABLE, "signal trampoline")                                                                      \
-	X(RSEQ, MAP_UNTOUCHABLE, "referenced from __rseq_cs")                                                                      \
-	X(GO_RUNTIME, MAP_UNTOUCHABLE, "Go program: has its own unwinder")                                                         \
-	X(IFUNC_RESOLVER, MAP_UNTOUCHABLE, "IFUNC resolver: runs once")                                                            \
-	X(INIT_FINI, MAP_UNTOUCHABLE, "initialisation or termination code: runs once")                                             \
-	X(UNSUPPORTED_INSN, MAP_UNTOUCHABLE, "contains an instruction that cannot be copied (xbegin, far branch, ...)")            \
-	X(CFI_UNREADABLE, MAP_UNTOUCHABLE, "its unwind rows cannot be evaluated")                                                  \
-	X(LSDA_UNREADABLE, MAP_UNTOUCHABLE, "its exception table cannot be read")                                                  \
-	X(READS_CODE, MAP_UNTOUCHABLE, "reads its own code as data or is a special loader routine")                                \
-	X(ENTRY_SHORT, MAP_ENTRY_FIXED, "fewer than 5 bytes to patch at the entry")                                                \
-	X(ENTRY_TARGETED, MAP_ENTRY_FIXED, "something jumps, returns or points into the first 5 bytes")                            \
-	X(ENTRY_UNKNOWN_JUMPS, MAP_ENTRY_FIXED, "an indirect jump with unknown targets might reach the first 5 bytes")             \
-	X(NOT_REACHED, MAP_UNTOUCHABLE, "no reachable code")                                                                       \
+#define MAP_REASONS(X)                                                                                                                     \
+	X(UNDECODABLE, MAP_UNTOUCHABLE, "a reachable instruction does not decode")                                                         \
+	X(OVERLAPPING_CODE, MAP_UNTOUCHABLE, "two reachable instruction streams overlap")                                                  \
+	X(OVERLAPPING_FDE, MAP_UNTOUCHABLE, "its FDE range overlaps another")                                                              \
+	X(LEAVES_RANGE, MAP_UNTOUCHABLE, "control falls out of its FDE range")                                                             \
+	X(CALLS_NEXT, MAP_UNTOUCHABLE, "calls the next instruction to read its own address")                                               \
+	X(CALLS_SETJMP, MAP_UNTOUCHABLE, "calls a function that saves its PC (setjmp, getcontext, swapcontext, makecontext)")              \
+	X(ASKS_CALLER, MAP_UNTOUCHABLE, "calls a function that looks at its caller's address (dlopen, dlsym, ...)")                        \
+	X(CALLS_VFORK, MAP_UNTOUCHABLE, "calls vfork or clone")                                                                            \
+	X(SIGNAL_FRAME, MAP_UNTOUCHABLE, "signal trampoline")                                                                              \
+	X(RSEQ, MAP_UNTOUCHABLE, "referenced from __rseq_cs")                                                                              \
+	X(GO_RUNTIME, MAP_UNTOUCHABLE, "Go program: has its own unwinder")                                                                 \
+	X(IFUNC_RESOLVER, MAP_UNTOUCHABLE, "IFUNC resolver: runs once")                                                                    \
+	X(INIT_FINI, MAP_UNTOUCHABLE, "initialisation or termination code: runs once")                                                     \
+	X(UNSUPPORTED_INSN, MAP_UNTOUCHABLE, "contains an instruction that cannot be copied (xbegin, far branch, ...)")                    \
+	X(CFI_UNREADABLE, MAP_UNTOUCHABLE, "its unwind rows cannot be evaluated")                                                          \
+	X(LSDA_UNREADABLE, MAP_UNTOUCHABLE, "its exception table cannot be read")                                                          \
+	X(READS_CODE, MAP_UNTOUCHABLE, "reads its own code as data or is a special loader routine")                                        \
+	X(ENTRY_SHORT, MAP_ENTRY_FIXED, "fewer than 5 bytes to patch at the entry")                                                        \
+	X(ENTRY_TARGETED, MAP_ENTRY_FIXED, "something jumps, returns or points into the first 5 bytes")                                    \
+	X(ENTRY_UNKNOWN_JUMPS, MAP_ENTRY_FIXED, "an indirect jump with unknown targets might reach the first 5 bytes")                     \
+	X(NOT_REACHED, MAP_UNTOUCHABLE, "no reachable code")                                                                               \
 	X(PLT, MAP_UNTOUCHABLE, "linkage stub (PLT): replaced at its call sites instead")
 
 enum map_reason {
 #define X(name, grade, text) MAP_REASON_##name,
 	MAP_REASONS(X)
 #undef X
-	MAP_REASON_COUNT
+	    MAP_REASON_COUNT
 };
 
 enum map_function_flag {
@@ -77,21 +77,21 @@ struct map_function {
 };
 
 enum map_terminator {
-	MAP_FALLS,	    /* no branch: the next block is a leader */
-	MAP_JUMP,	    /* jmp rel */
-	MAP_BRANCH,	    /* jcc, jrcxz, loop */
-	MAP_JUMP_INDIRECT,  /* jmp *: jump table, computed goto or tail call (see map_table; none = tail call or unknown) */
-	MAP_RETURN,	    /* ret, iret-like */
-	MAP_CALL_NORETURN,  /* the last instruction is a call and control does not come back (end of range or padding follows) */
-	MAP_STOP,	    /* ud2, hlt, int3: does not continue */
+	MAP_FALLS,	   /* no branch: the next block is a leader */
+	MAP_JUMP,	   /* jmp rel */
+	MAP_BRANCH,	   /* jcc, jrcxz, loop */
+	MAP_JUMP_INDIRECT, /* jmp *: jump table, computed goto or tail call (see map_table; none = tail call or unknown) */
+	MAP_RETURN,	   /* ret, iret-like */
+	MAP_CALL_NORETURN, /* the last instruction is a call and control does not come back (end of range or padding follows) */
+	MAP_STOP,	   /* ud2, hlt, int3: does not continue */
 };
 
 enum map_block_flag {
-	MAP_BLOCK_ENTRY = 1u << 0,	   /* first block of its function */
-	MAP_BLOCK_TARGET = 1u << 1,	   /* reached other than by falling into it: branch, table, landing pad, pointer; ENTRY too */
+	MAP_BLOCK_ENTRY = 1u << 0,  /* first block of its function */
+	MAP_BLOCK_TARGET = 1u << 1, /* reached other than by falling into it: branch, table, landing pad, pointer; ENTRY too */
 	MAP_BLOCK_LANDING_PAD = 1u << 2,
-	MAP_BLOCK_TABLE_TARGET = 1u << 3,  /* target of a jump table or computed goto */
-	MAP_BLOCK_POINTED = 1u << 4,	   /* its address stands in data or in a lea */
+	MAP_BLOCK_TABLE_TARGET = 1u << 3, /* target of a jump table or computed goto */
+	MAP_BLOCK_POINTED = 1u << 4,	  /* its address stands in data or in a lea */
 };
 
 /* Basic block; calls do not end blocks. Sorted by start over the whole map, no overlaps, inside their function's range; blocks of one function
@@ -124,9 +124,9 @@ struct map_import {
 enum map_table_kind { MAP_TABLE_RELATIVE32, MAP_TABLE_ABSOLUTE64, MAP_TABLE_ABSOLUTE32 };
 
 struct map_table {
-	uint64_t address;	     /* vaddr of the first entry */
-	uint32_t block;		     /* index of the block that ends with the indirect jump */
-	uint32_t first, count;	     /* into table_targets */
+	uint64_t address;      /* vaddr of the first entry */
+	uint32_t block;	       /* index of the block that ends with the indirect jump */
+	uint32_t first, count; /* into table_targets */
 	uint8_t kind;
 	uint8_t proven; /* 1: the bound was read off a compare; 0: `count` is an upper bound (a superset of the targets) */
 };

@@ -237,8 +237,8 @@ static const struct {
 	uint32_t tag;
 	int (*get)(const struct container *c, struct section *s, struct map *m, struct err *e);
 } chunks[] = {
-    {MAP_CHUNK_HEAD, get_head},	    {MAP_CHUNK_STRINGS, get_strings}, {MAP_CHUNK_FUNCTIONS, get_functions},
-    {MAP_CHUNK_BLOCKS, get_blocks}, {MAP_CHUNK_CALLS, get_calls},     {MAP_CHUNK_IMPORTS, get_imports},
+    {MAP_CHUNK_HEAD, get_head},	    {MAP_CHUNK_STRINGS, get_strings},	{MAP_CHUNK_FUNCTIONS, get_functions},
+    {MAP_CHUNK_BLOCKS, get_blocks}, {MAP_CHUNK_CALLS, get_calls},	{MAP_CHUNK_IMPORTS, get_imports},
     {MAP_CHUNK_TABLES, get_tables}, {MAP_CHUNK_SYSCALLS, get_syscalls},
 };
 #define CHUNK_COUNT (sizeof chunks / sizeof *chunks)

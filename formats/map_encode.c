@@ -137,8 +137,8 @@ int map_encode(const struct map *m, struct writer *w, struct err *e)
 		uint32_t tag;
 		void (*put)(const struct map *m, struct writer *w);
 	} chunks[] = {
-	    {MAP_CHUNK_HEAD, put_head},	    {MAP_CHUNK_STRINGS, put_strings}, {MAP_CHUNK_FUNCTIONS, put_functions},
-	    {MAP_CHUNK_BLOCKS, put_blocks}, {MAP_CHUNK_CALLS, put_calls},     {MAP_CHUNK_IMPORTS, put_imports},
+	    {MAP_CHUNK_HEAD, put_head},	    {MAP_CHUNK_STRINGS, put_strings},	{MAP_CHUNK_FUNCTIONS, put_functions},
+	    {MAP_CHUNK_BLOCKS, put_blocks}, {MAP_CHUNK_CALLS, put_calls},	{MAP_CHUNK_IMPORTS, put_imports},
 	    {MAP_CHUNK_TABLES, put_tables}, {MAP_CHUNK_SYSCALLS, put_syscalls},
 	};
 	int status = map_validate(m, m->module.path ? m->module.path : "map", e);

@@ -174,8 +174,8 @@ static int validate_tables(const struct map *m, const char *name, struct err *e)
 				       m->table_targets[i]);
 	for (uint32_t i = 0; i < m->syscall_count; i++)
 		if (m->syscalls[i] >= m->text_size || (i && m->syscalls[i] <= m->syscalls[i - 1]))
-			return err_set(e, ERR_FORMAT, "%s: system call site %u at text offset 0x%x is out of order or outside the text", name,
-				       i, m->syscalls[i]);
+			return err_set(e, ERR_FORMAT, "%s: system call site %u at text offset 0x%x is out of order or outside the text",
+				       name, i, m->syscalls[i]);
 	return 0;
 }
 

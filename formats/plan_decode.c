@@ -20,9 +20,8 @@ static int get_module(const struct container *c, struct section *s, struct plan_
 	m->load_low = read_u64(r);
 	m->load_high = read_u64(r);
 	m->region_vaddr = read_u64(r);
-	uint32_t *numbers[] = {&m->code_size,	  &m->data_offset, &m->data_size, &m->fde_table,
-			       &m->fde_count,	  &m->eh_frame,	   &m->eh_frame_size, &m->directory,
-			       &m->directory_entries};
+	uint32_t *numbers[] = {&m->code_size, &m->data_offset,	 &m->data_size, &m->fde_table,	      &m->fde_count,
+			       &m->eh_frame,  &m->eh_frame_size, &m->directory, &m->directory_entries};
 	for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
 		*numbers[i] = read_u32(r);
 	plan_stats_fields(&m->stats, fields);

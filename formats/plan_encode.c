@@ -4,10 +4,10 @@
 
 void plan_stats_fields(struct plan_stats *stats, uint64_t *fields[PLAN_STATS_COUNT])
 {
-	uint64_t *all[] = {&stats->functions,	&stats->blocks,		  &stats->hot_bytes,	    &stats->code_bytes,
-			   &stats->weight_total, &stats->weight_covered,  &stats->taken_before,	    &stats->taken_after,
-			   &stats->executed_branches, &stats->pages_before, &stats->pages_after,    &stats->lines_before,
-			   &stats->lines_after, &stats->exits};
+	uint64_t *all[] = {&stats->functions,	      &stats->blocks,	      &stats->hot_bytes,    &stats->code_bytes,
+			   &stats->weight_total,      &stats->weight_covered, &stats->taken_before, &stats->taken_after,
+			   &stats->executed_branches, &stats->pages_before,   &stats->pages_after,  &stats->lines_before,
+			   &stats->lines_after,	      &stats->exits};
 	_Static_assert(sizeof all / sizeof *all == PLAN_STATS_COUNT, "all of struct plan_stats");
 	_Static_assert(sizeof all / sizeof *all * sizeof(uint64_t) == sizeof *stats, "all of struct plan_stats");
 	memcpy(fields, all, sizeof all);
@@ -23,9 +23,8 @@ static void put_module(const struct plan_module *m, struct writer *w)
 	write_u64(w, m->load_low);
 	write_u64(w, m->load_high);
 	write_u64(w, m->region_vaddr);
-	const uint32_t numbers[] = {m->code_size,     m->data_offset, m->data_size, m->fde_table,
-				    m->fde_count,     m->eh_frame,    m->eh_frame_size, m->directory,
-				    m->directory_entries};
+	const uint32_t numbers[] = {m->code_size, m->data_offset,   m->data_size, m->fde_table,	       m->fde_count,
+				    m->eh_frame,  m->eh_frame_size, m->directory, m->directory_entries};
 	for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
 		write_u32(w, numbers[i]);
 	plan_stats_fields(&stats, fields);
@@ -127,9 +126,9 @@ static void encode_module(struct container_writer *cw, struct writer *w, const s
 		uint32_t tag;
 		void (*put)(const struct plan_module *m, struct writer *w);
 	} chunks[] = {
-	    {PLAN_CHUNK_MODULE, put_module},	   {PLAN_CHUNK_CODE, put_code},		  {PLAN_CHUNK_DATA, put_data},
+	    {PLAN_CHUNK_MODULE, put_module},	       {PLAN_CHUNK_CODE, put_code},	  {PLAN_CHUNK_DATA, put_data},
 	    {PLAN_CHUNK_RELOCATIONS, put_relocations}, {PLAN_CHUNK_STRINGS, put_strings}, {PLAN_CHUNK_FUNCTIONS, put_functions},
-	    {PLAN_CHUNK_PATCHES, put_patches},	   {PLAN_CHUNK_RUNS, put_runs},		  {PLAN_CHUNK_SLOTS, put_slots},
+	    {PLAN_CHUNK_PATCHES, put_patches},	       {PLAN_CHUNK_RUNS, put_runs},	  {PLAN_CHUNK_SLOTS, put_slots},
 	};
 	struct writer raw = {0};
 	for (size_t i = 0; i < sizeof chunks / sizeof *chunks; i++) {

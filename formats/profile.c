@@ -59,8 +59,8 @@ static int validate_samples(const struct profile *p, const char *name, struct er
 		if (!module_valid(p, s->module))
 			return err_set(e, ERR_FORMAT, "%s: sample %zu: module %u does not exist", name, i, s->module);
 		if (s->branch_count && (uint64_t)s->first_branch + s->branch_count > p->branch_count)
-			return err_set(e, ERR_FORMAT, "%s: sample %zu: branches %u + %u are more than there are", name, i,
-				       s->first_branch, s->branch_count);
+			return err_set(e, ERR_FORMAT, "%s: sample %zu: branches %u + %u are more than there are", name, i, s->first_branch,
+				       s->branch_count);
 	}
 	for (size_t i = 0; i < p->branch_count; i++) {
 		const struct profile_branch *b = &p->branches[i];

@@ -29,11 +29,11 @@ enum profile_source {
 };
 
 struct profile_info {
-	uint8_t source; /* enum profile_source */
-	char *event;	/* "cycles:u", "cpu-clock:u", "callgrind"; owned */
-	char *kernel, *cpu, *command; /* uname -r; model name; command of the target. Owned, may be empty, never NULL after decoding */
-	uint64_t period;    /* events per sample, 0 if frequency was used */
-	uint64_t frequency; /* samples per second and thread asked for, 0 if none */
+	uint8_t source;			/* enum profile_source */
+	char *event;			/* "cycles:u", "cpu-clock:u", "callgrind"; owned */
+	char *kernel, *cpu, *command;	/* uname -r; model name; command of the target. Owned, may be empty, never NULL after decoding */
+	uint64_t period;		/* events per sample, 0 if frequency was used */
+	uint64_t frequency;		/* samples per second and thread asked for, 0 if none */
 	uint64_t start_ns, duration_ns; /* start: CLOCK_REALTIME, for people only; no plan depends on it */
 	uint64_t lost;			/* samples the kernel could not deliver */
 	uint64_t throttled;		/* times the kernel throttled us */
@@ -97,7 +97,8 @@ const char *profile_source_name(unsigned source);
  * self-contained chunk to `fd` with one write; profile_stream_close writes the final info and END. Killed in between, the file stays readable.
  */
 struct profile_stream;
-int profile_stream_open(int fd, const char *name, const struct profile_info *info, struct profile_stream **ret_stream, struct err *e) MUST_CHECK;
+int profile_stream_open(int fd, const char *name, const struct profile_info *info, struct profile_stream **ret_stream,
+			struct err *e) MUST_CHECK;
 int profile_stream_module(struct profile_stream *s, const struct module_identity *module, uint32_t *ret_index, struct err *e) MUST_CHECK;
 /* `branches` (may be NULL) has sample->branch_count entries; sample->first_branch is ignored. Flushes by itself every 64 K samples or 1 MiB. */
 int profile_stream_sample(struct profile_stream *s, const struct profile_sample *sample, const struct profile_branch *branches,

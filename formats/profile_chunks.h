@@ -14,10 +14,10 @@
 #define PROFILE_CHUNK_COUNTS CONTAINER_TAG('C', 'N', 'T', 'S')
 #define PROFILE_CHUNK_EDGES CONTAINER_TAG('E', 'D', 'G', 'E')
 
-#define PROFILE_CHUNK_SAMPLES_MAX 65536u	 /* samples in one chunk */
-#define PROFILE_CHUNK_BRANCHES_MAX (1u << 20)	 /* branches in one chunk */
-#define PROFILE_CHUNK_RECORDS_MAX (1u << 20)	 /* counts or edges in one chunk */
-#define PROFILE_PER_STORED_BYTE 16u		 /* samples and branches together, at most: bounds memory by file size */
+#define PROFILE_CHUNK_SAMPLES_MAX 65536u      /* samples in one chunk */
+#define PROFILE_CHUNK_BRANCHES_MAX (1u << 20) /* branches in one chunk */
+#define PROFILE_CHUNK_RECORDS_MAX (1u << 20)  /* counts or edges in one chunk */
+#define PROFILE_PER_STORED_BYTE 16u	      /* samples and branches together, at most: bounds memory by file size */
 #define PROFILE_TIME_UNIT_NS 1000u
 
 enum profile_chunk_flag {

@@ -38,7 +38,7 @@ static int get_info(const struct container *c, struct section *s, struct profile
 		if (status)
 			return status;
 	}
-	uint64_t *numbers[] = {&info->period, &info->frequency, &info->start_ns, &info->duration_ns,
+	uint64_t *numbers[] = {&info->period, &info->frequency, &info->start_ns,      &info->duration_ns,
 			       &info->lost,   &info->throttled, &info->target_cpu_ns, &info->recorder_cpu_ns};
 	for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
 		*numbers[i] = read_u64(&s->r);

@@ -26,7 +26,7 @@ void profile_put_info(struct container_writer *cw, struct writer *w, const struc
 	put_text(&raw, info->kernel);
 	put_text(&raw, info->cpu);
 	put_text(&raw, info->command);
-	const uint64_t numbers[] = {info->period, info->frequency, info->start_ns, info->duration_ns,
+	const uint64_t numbers[] = {info->period, info->frequency, info->start_ns,	info->duration_ns,
 				    info->lost,	  info->throttled, info->target_cpu_ns, info->recorder_cpu_ns};
 	for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
 		write_u64(&raw, numbers[i]);

@@ -22,8 +22,9 @@ int section_finish(const struct container *c, struct section *s, struct err *e)
 	int status = 0;
 	unsigned long long at = s->chunk.offset;
 	if (s->r.failed)
-		status = err_set(e, ERR_FORMAT, "%s: chunk at offset %llu: ends early, or a number is too large, at byte %zu of its contents",
-				 c->name, at, s->r.position);
+		status =
+		    err_set(e, ERR_FORMAT, "%s: chunk at offset %llu: ends early, or a number is too large, at byte %zu of its contents",
+			    c->name, at, s->r.position);
 	else if (reader_left(&s->r))
 		status = err_set(e, ERR_FORMAT, "%s: chunk at offset %llu: %zu bytes left over", c->name, at, reader_left(&s->r));
 	section_free(s);

@@ -12,30 +12,30 @@
 
 #include <stdio.h>
 
-#define FORMAT_ORACLE(kind)                                                                                                        \
-	/* 1 when the bytes were accepted. */                                                                                      \
-	static inline int oracle_##kind(const uint8_t *data, size_t size)                                                          \
-	{                                                                                                                          \
-		struct kind first, second;                                                                                         \
-		struct writer once = {0}, twice = {0};                                                                             \
-		struct err e = {0};                                                                                                \
-		if (kind##_decode(data, size, "input", &first, &e)) {                                                              \
-			if (e.code <= 0 || !e.text[0])                                                                             \
-				abort();                                                                                           \
-			return 0;                                                                                                  \
-		}                                                                                                                  \
-		if (kind##_encode(&first, &once, &e) || kind##_decode(once.data, once.size, "again", &second, &e) ||               \
-		    kind##_encode(&second, &twice, &e)) {                                                                          \
-			fprintf(stderr, "accepted, but: %s\n", e.text);                                                            \
-			abort();                                                                                                   \
-		}                                                                                                                  \
-		if (once.size != twice.size || memcmp(once.data, twice.data, once.size))                                           \
-			abort();                                                                                                   \
-		kind##_free(&first);                                                                                               \
-		kind##_free(&second);                                                                                              \
-		writer_free(&once);                                                                                                \
-		writer_free(&twice);                                                                                               \
-		return 1;                                                                                                          \
+#define FORMAT_ORACLE(kind)                                                                                                                \
+	/* 1 when the bytes were accepted. */                                                                                              \
+	static inline int oracle_##kind(const uint8_t *data, size_t size)                                                                  \
+	{                                                                                                                                  \
+		struct kind first, second;                                                                                                 \
+		struct writer once = {0}, twice = {0};                                                                                     \
+		struct err e = {0};                                                                                                        \
+		if (kind##_decode(data, size, "input", &first, &e)) {                                                                      \
+			if (e.code <= 0 || !e.text[0])                                                                                     \
+				abort();                                                                                                   \
+			return 0;                                                                                                          \
+		}                                                                                                                          \
+		if (kind##_encode(&first, &once, &e) || kind##_decode(once.data, once.size, "again", &second, &e) ||                       \
+		    kind##_encode(&second, &twice, &e)) {                                                                                  \
+			fprintf(stderr, "accepted, but: %s\n", e.text);                                                                    \
+			abort();                                                                                                           \
+		}                                                                                                                          \
+		if (once.size != twice.size || memcmp(once.data, twice.data, once.size))                                                   \
+			abort();                                                                                                           \
+		kind##_free(&first);                                                                                                       \
+		kind##_free(&second);                                                                                                      \
+		writer_free(&once);                                                                                                        \
+		writer_free(&twice);                                                                                                       \
+		return 1;                                                                                                                  \
 	}
 
 FORMAT_ORACLE(map)

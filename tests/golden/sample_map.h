@@ -15,8 +15,15 @@ static inline struct map sample_map(void)
 	static struct map_function functions[] = {
 	    {.start = 0x10, .size = 0x10, .parent = 0, .reasons = 1u << MAP_REASON_PLT, .grade = MAP_UNTOUCHABLE},
 	    {.start = 0x40, .size = 0x60, .parent = 1, .first_block = 0, .block_count = 6, .name = 1, .flags = MAP_FUNCTION_LSDA},
-	    {.start = 0xa0, .size = 0x20, .parent = 2, .first_block = 6, .block_count = 2, .name = 6,
-	     .reasons = 1u << MAP_REASON_ENTRY_SHORT, .grade = MAP_ENTRY_FIXED, .flags = MAP_FUNCTION_ENDBR},
+	    {.start = 0xa0,
+	     .size = 0x20,
+	     .parent = 2,
+	     .first_block = 6,
+	     .block_count = 2,
+	     .name = 6,
+	     .reasons = 1u << MAP_REASON_ENTRY_SHORT,
+	     .grade = MAP_ENTRY_FIXED,
+	     .flags = MAP_FUNCTION_ENDBR},
 	    {.start = 0xc0, .size = 8, .parent = 1, .first_block = 8, .block_count = 1, .flags = MAP_FUNCTION_PART},
 	};
 	static struct map_block blocks[] = {
@@ -41,14 +48,30 @@ static inline struct map sample_map(void)
 	    {.address = 0x402000, .block = 2, .first = 0, .count = 3, .kind = MAP_TABLE_RELATIVE32, .proven = 1}};
 	static uint32_t table_targets[] = {4, 3, 4}, syscalls[] = {0x44, 0x8a};
 	struct map map = {
-	    .module = {.build_id = {0xde, 0xad, 0xbe, 0xef}, .build_id_size = 20, .file_size = 123456, .text_hash = 0x1122334455667788,
+	    .module = {.build_id = {0xde, 0xad, 0xbe, 0xef},
+		       .build_id_size = 20,
+		       .file_size = 123456,
+		       .text_hash = 0x1122334455667788,
 		       .path = path},
-	    .text_base = 0x401000, .text_size = 0x1000, .pie = 1, .strings = strings, .string_size = sizeof strings,
-	    .functions = functions, .blocks = blocks, .calls = calls, .imports = imports, .tables = tables,
-	    .table_targets = table_targets, .syscalls = syscalls,
-	    .function_count = SAMPLE_COUNT(functions), .block_count = SAMPLE_COUNT(blocks), .call_count = SAMPLE_COUNT(calls),
-	    .import_count = SAMPLE_COUNT(imports), .table_count = SAMPLE_COUNT(tables),
-	    .table_target_count = SAMPLE_COUNT(table_targets), .syscall_count = SAMPLE_COUNT(syscalls),
+	    .text_base = 0x401000,
+	    .text_size = 0x1000,
+	    .pie = 1,
+	    .strings = strings,
+	    .string_size = sizeof strings,
+	    .functions = functions,
+	    .blocks = blocks,
+	    .calls = calls,
+	    .imports = imports,
+	    .tables = tables,
+	    .table_targets = table_targets,
+	    .syscalls = syscalls,
+	    .function_count = SAMPLE_COUNT(functions),
+	    .block_count = SAMPLE_COUNT(blocks),
+	    .call_count = SAMPLE_COUNT(calls),
+	    .import_count = SAMPLE_COUNT(imports),
+	    .table_count = SAMPLE_COUNT(tables),
+	    .table_target_count = SAMPLE_COUNT(table_targets),
+	    .syscall_count = SAMPLE_COUNT(syscalls),
 	};
 	return map;
 }

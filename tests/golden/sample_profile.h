@@ -12,8 +12,17 @@ static inline struct profile_info sample_profile_info(void)
 {
 	static char event[] = "cpu-clock:u", kernel[] = "6.1.0-18-amd64", cpu[] = "Some CPU", command[] = "/usr/sbin/mariadbd --x";
 	return (struct profile_info){
-	    .source = PROFILE_CLOCK, .event = event, .kernel = kernel, .cpu = cpu, .command = command, .frequency = 5000,
-	    .start_ns = 1700000000000000000, .duration_ns = 5000000000, .lost = 3, .throttled = 1, .target_cpu_ns = 4900000000,
+	    .source = PROFILE_CLOCK,
+	    .event = event,
+	    .kernel = kernel,
+	    .cpu = cpu,
+	    .command = command,
+	    .frequency = 5000,
+	    .start_ns = 1700000000000000000,
+	    .duration_ns = 5000000000,
+	    .lost = 3,
+	    .throttled = 1,
+	    .target_cpu_ns = 4900000000,
 	    .recorder_cpu_ns = 12345678,
 	};
 }
@@ -42,14 +51,25 @@ static inline struct profile sample_profile(void)
 		    .address = i == 7 ? 0xffffffff81000000 : 0x1000 + 64 * (i * i % 11),
 		    .module = i == 7 ? PROFILE_NO_MODULE : i % 2,
 		    .thread = 4000 + i % 4,
-		    .branch_count = i == 9 ? 3 : i == 29 ? 1 : 0,
+		    .branch_count = i == 9    ? 3
+				    : i == 29 ? 1
+					      : 0,
 		};
 	for (uint32_t i = 0; i < SAMPLE_PROFILE_SAMPLES; i++)
 		samples[i].first_branch = i <= 9 ? 0 : i <= 29 ? 3 : 4;
 	return (struct profile){
-	    .info = sample_profile_info(), .modules = modules, .samples = samples, .branches = branches, .counts = counts, .edges = edges,
-	    .module_count = 2, .sample_count = SAMPLE_PROFILE_SAMPLES, .branch_count = 4,
-	    .count_count = sizeof counts / sizeof *counts, .edge_count = sizeof edges / sizeof *edges, .complete = true,
+	    .info = sample_profile_info(),
+	    .modules = modules,
+	    .samples = samples,
+	    .branches = branches,
+	    .counts = counts,
+	    .edges = edges,
+	    .module_count = 2,
+	    .sample_count = SAMPLE_PROFILE_SAMPLES,
+	    .branch_count = 4,
+	    .count_count = sizeof counts / sizeof *counts,
+	    .edge_count = sizeof edges / sizeof *edges,
+	    .complete = true,
 	};
 }
 

@@ -13,11 +13,11 @@
 
 #include <cmocka.h>
 
-#define CHECK(call)                                                                                                                \
-	do {                                                                                                                       \
-		struct err e = {0};                                                                                                \
-		if (call)                                                                                                          \
-			fail_msg("%s", e.text);                                                                                    \
+#define CHECK(call)                                                                                                                        \
+	do {                                                                                                                               \
+		struct err e = {0};                                                                                                        \
+		if (call)                                                                                                                  \
+			fail_msg("%s", e.text);                                                                                            \
 	} while (0)
 
 /* What one file can be read as. `ret_count` gets the number of samples of a profile, *ret_complete whether it is whole. */

@@ -25,11 +25,11 @@ static struct map decode(const void *data, size_t size)
 	return m;
 }
 
-#define assert_array(a, b, array, count)                                                                                           \
-	do {                                                                                                                       \
-		assert_int_equal((a)->count, (b)->count);                                                                          \
-		for (size_t i_ = 0; i_ < (a)->count; i_++)                                                                         \
-			assert_memory_equal(&(a)->array[i_], &(b)->array[i_], sizeof *(a)->array);                                 \
+#define assert_array(a, b, array, count)                                                                                                   \
+	do {                                                                                                                               \
+		assert_int_equal((a)->count, (b)->count);                                                                                  \
+		for (size_t i_ = 0; i_ < (a)->count; i_++)                                                                                 \
+			assert_memory_equal(&(a)->array[i_], &(b)->array[i_], sizeof *(a)->array);                                         \
 	} while (0)
 
 static void encoded_then_decoded_is_equal(void **state)
@@ -122,7 +122,8 @@ static void lookups_find_ranges_and_nothing_between(void **state)
 static void patchable_only_where_nothing_lands_inside(void **state)
 {
 	(void)state;
-	struct map_function f[] = {{.start = 0, .size = 40, .block_count = 4}, {.start = 40, .size = 8, .parent = 1, .first_block = 4, .block_count = 1}};
+	struct map_function f[] = {{.start = 0, .size = 40, .block_count = 4},
+				   {.start = 40, .size = 8, .parent = 1, .first_block = 4, .block_count = 1}};
 	struct map_block b[] = {
 	    {0, 4, MAP_NONE, 1, 1, MAP_FALLS, MAP_BLOCK_ENTRY | MAP_BLOCK_TARGET},
 	    {4, 12, MAP_NONE, 2, 3, MAP_FALLS, 0},
@@ -158,26 +159,26 @@ static void patchable_only_where_nothing_lands_inside(void **state)
 static void broken_maps_are_refused_with_their_own_text(void **state)
 {
 	(void)state;
-#define BREAK(change, words)                                                                                                       \
-	do {                                                                                                                       \
-		struct map m = sample_map();                                                                                       \
-		struct map_function f[4];                                                                                          \
-		struct map_block b[9];                                                                                             \
-		struct map_call c[4];                                                                                              \
-		struct map_import n[2];                                                                                            \
-		struct map_table t[1];                                                                                             \
-		uint32_t g[3], s[2];                                                                                               \
-		memcpy(f, m.functions, sizeof f), memcpy(b, m.blocks, sizeof b), memcpy(c, m.calls, sizeof c);                     \
-		memcpy(n, m.imports, sizeof n), memcpy(t, m.tables, sizeof t), memcpy(g, m.table_targets, sizeof g);               \
-		memcpy(s, m.syscalls, sizeof s);                                                                                   \
-		m.functions = f, m.blocks = b, m.calls = c, m.imports = n, m.tables = t, m.table_targets = g, m.syscalls = s;      \
-		struct err e = {0};                                                                                                \
-		change;                                                                                                            \
-		struct writer w_ = {0};                                                                                            \
-		assert_int_equal(map_encode(&m, &w_, &e), -ERR_FORMAT);                                                            \
-		if (!strstr(e.text, words))                                                                                        \
-			fail_msg("'%s' does not say '%s'", e.text, words);                                                         \
-		writer_free(&w_);                                                                                                  \
+#define BREAK(change, words)                                                                                                               \
+	do {                                                                                                                               \
+		struct map m = sample_map();                                                                                               \
+		struct map_function f[4];                                                                                                  \
+		struct map_block b[9];                                                                                                     \
+		struct map_call c[4];                                                                                                      \
+		struct map_import n[2];                                                                                                    \
+		struct map_table t[1];                                                                                                     \
+		uint32_t g[3], s[2];                                                                                                       \
+		memcpy(f, m.functions, sizeof f), memcpy(b, m.blocks, sizeof b), memcpy(c, m.calls, sizeof c);                             \
+		memcpy(n, m.imports, sizeof n), memcpy(t, m.tables, sizeof t), memcpy(g, m.table_targets, sizeof g);                       \
+		memcpy(s, m.syscalls, sizeof s);                                                                                           \
+		m.functions = f, m.blocks = b, m.calls = c, m.imports = n, m.tables = t, m.table_targets = g, m.syscalls = s;              \
+		struct err e = {0};                                                                                                        \
+		change;                                                                                                                    \
+		struct writer w_ = {0};                                                                                                    \
+		assert_int_equal(map_encode(&m, &w_, &e), -ERR_FORMAT);                                                                    \
+		if (!strstr(e.text, words))                                                                                                \
+			fail_msg("'%s' does not say '%s'", e.text, words);                                                                 \
+		writer_free(&w_);                                                                                                          \
 	} while (0)
 	BREAK(m.text_size = UINT32_MAX, "below 4 GiB");
 	BREAK(m.text_base = UINT64_MAX, "wraps");

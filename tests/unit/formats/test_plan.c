@@ -7,11 +7,11 @@
 
 #include <cmocka.h>
 
-#define CHECK(call)                                                                                                                \
-	do {                                                                                                                       \
-		struct err e = {0};                                                                                                \
-		if (call)                                                                                                          \
-			fail_msg("%s", e.text);                                                                                    \
+#define CHECK(call)                                                                                                                        \
+	do {                                                                                                                               \
+		struct err e = {0};                                                                                                        \
+		if (call)                                                                                                                  \
+			fail_msg("%s", e.text);                                                                                            \
 	} while (0)
 
 #define assert_same(a, b, field) assert_int_equal((a)->field, (b)->field)
@@ -183,19 +183,19 @@ static void changeable_init(struct changeable *x)
 static void broken_plans_are_refused_with_their_own_text(void **state)
 {
 	(void)state;
-#define BREAK(change, words)                                                                                                       \
-	do {                                                                                                                       \
-		struct changeable x;                                                                                               \
-		struct err e = {0};                                                                                                \
-		struct writer w = {0};                                                                                             \
-		changeable_init(&x);                                                                                               \
-		struct plan_module *m = x.modules;                                                                                 \
-		change;                                                                                                            \
-		(void)m;                                                                                                           \
-		assert_int_equal(plan_encode(&x.p, &w, &e), -ERR_FORMAT);                                                          \
-		if (!strstr(e.text, words))                                                                                        \
-			fail_msg("'%s' does not say '%s'", e.text, words);                                                         \
-		writer_free(&w);                                                                                                   \
+#define BREAK(change, words)                                                                                                               \
+	do {                                                                                                                               \
+		struct changeable x;                                                                                                       \
+		struct err e = {0};                                                                                                        \
+		struct writer w = {0};                                                                                                     \
+		changeable_init(&x);                                                                                                       \
+		struct plan_module *m = x.modules;                                                                                         \
+		change;                                                                                                                    \
+		(void)m;                                                                                                                   \
+		assert_int_equal(plan_encode(&x.p, &w, &e), -ERR_FORMAT);                                                                  \
+		if (!strstr(e.text, words))                                                                                                \
+			fail_msg("'%s' does not say '%s'", e.text, words);                                                                 \
+		writer_free(&w);                                                                                                           \
 	} while (0)
 	BREAK(m->code_size = 0, "no code");
 	BREAK(m->data_offset = 0, "data at region offset");

@@ -11,11 +11,11 @@
 
 #include <cmocka.h>
 
-#define CHECK(call)                                                                                                                \
-	do {                                                                                                                       \
-		struct err e = {0};                                                                                                \
-		if (call)                                                                                                          \
-			fail_msg("%s", e.text);                                                                                    \
+#define CHECK(call)                                                                                                                        \
+	do {                                                                                                                               \
+		struct err e = {0};                                                                                                        \
+		if (call)                                                                                                                  \
+			fail_msg("%s", e.text);                                                                                            \
 	} while (0)
 
 static void assert_samples_equal(const struct profile *a, const struct profile *b, size_t count)
@@ -201,8 +201,10 @@ static void plain_samples_take_at_most_4_bytes(void **state)
 	for (size_t i = 0; i < COUNT; i++) {
 		now += 1000 * (60 + noise(&seed) % 80);
 		uint32_t place = noise(&seed) % 110, spread = noise(&seed) % 110;
-		p.samples[i] = (struct profile_sample){
-		    .time_ns = now, .module = place % 9 == 0, .thread = 1000 + noise(&seed) % 50, .address = 0x600000 + place * spread * 17};
+		p.samples[i] = (struct profile_sample){.time_ns = now,
+						       .module = place % 9 == 0,
+						       .thread = 1000 + noise(&seed) % 50,
+						       .address = 0x600000 + place * spread * 17};
 	}
 	struct writer w = {0};
 	CHECK(profile_encode(&p, &w, &e));
@@ -219,20 +221,20 @@ static void plain_samples_take_at_most_4_bytes(void **state)
 static void broken_profiles_are_refused_with_their_own_text(void **state)
 {
 	(void)state;
-#define BREAK(field, count, change, words)                                                                                         \
-	do {                                                                                                                       \
-		struct profile p = sample_profile();                                                                               \
-		struct err e = {0};                                                                                                \
-		struct writer w = {0};                                                                                             \
-		typeof(*p.field) *x = malloc((count) * sizeof *x);                                                                 \
-		memcpy(x, p.field, (count) * sizeof *x);                                                                           \
-		p.field = x;                                                                                                       \
-		change;                                                                                                            \
-		assert_int_equal(profile_encode(&p, &w, &e), -ERR_FORMAT);                                                         \
-		if (!strstr(e.text, words))                                                                                        \
-			fail_msg("'%s' does not say '%s'", e.text, words);                                                         \
-		free(x);                                                                                                           \
-		writer_free(&w);                                                                                                   \
+#define BREAK(field, count, change, words)                                                                                                 \
+	do {                                                                                                                               \
+		struct profile p = sample_profile();                                                                                       \
+		struct err e = {0};                                                                                                        \
+		struct writer w = {0};                                                                                                     \
+		typeof(*p.field) *x = malloc((count) * sizeof *x);                                                                         \
+		memcpy(x, p.field, (count) * sizeof *x);                                                                                   \
+		p.field = x;                                                                                                               \
+		change;                                                                                                                    \
+		assert_int_equal(profile_encode(&p, &w, &e), -ERR_FORMAT);                                                                 \
+		if (!strstr(e.text, words))                                                                                                \
+			fail_msg("'%s' does not say '%s'", e.text, words);                                                                 \
+		free(x);                                                                                                                   \
+		writer_free(&w);                                                                                                           \
 	} while (0)
 	BREAK(samples, 40, x[3].module = 2, "sample 3: module 2");
 	BREAK(samples, 40, x[9].branch_count = 5, "more than there are");
