@@ -40,15 +40,23 @@ static void add_weight(struct gather *g, uint32_t block, uint64_t weight)
 
 static void gather_counts(struct gather *g)
 {
+	uint32_t previous = MAP_NONE, seen = 0;
 	for (size_t i = 0; i < g->profile->count_count; i++) {
 		const struct profile_count *c = &g->profile->counts[i];
 		if (c->module != g->module)
 			continue;
 		uint32_t b = block_of(g, c->address);
 		add_weight(g, b, c->count);
-		/* The instruction executed most: an interrupted or partly counted block is not executed less often for it. */
-		if (b != MAP_NONE && g->ev->count[b] < c->count)
+		if (b == MAP_NONE)
+			continue;
+		/* The lesser of the first two: a repeated string instruction counts each repetition, a later one may follow a call that threw. */
+		if (b != previous) {
 			g->ev->count[b] = c->count;
+			seen = 1;
+		} else if (++seen == 2 && c->count < g->ev->count[b]) {
+			g->ev->count[b] = c->count;
+		}
+		previous = b;
 	}
 }
 
@@ -185,7 +193,14 @@ static void merge_arcs(struct evidence *ev)
 	ev->arc_count = kept + 1;
 }
 
-/* A branch stack counts a block that starts in the middle of a range; counts of blocks entered only by a jump come from the ranges too. */
+static bool has_jumps(const struct profile *p)
+{
+	for (size_t i = 0; i < p->edge_count; i++)
+		if (p->edges[i].kind == PROFILE_EDGE_JUMP)
+			return true;
+	return false;
+}
+
 static enum evidence_kind kind_of(const struct profile *p)
 {
 	if (p->branch_count)
@@ -196,7 +211,7 @@ static enum evidence_kind kind_of(const struct profile *p)
 		return EVIDENCE_BRANCHES;
 	if (p->info.source != PROFILE_EXACT)
 		return EVIDENCE_SAMPLES; /* counts of samples, as merges and imports make them */
-	return p->edge_count ? EVIDENCE_EXACT : EVIDENCE_COUNTS;
+	return has_jumps(p) ? EVIDENCE_EXACT : EVIDENCE_COUNTS;
 }
 
 /* Edges without block counts (aggregated branch records): a block ran at least as often as it was entered or left by them. */

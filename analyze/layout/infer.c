@@ -69,7 +69,7 @@ int infer_prepare(struct infer *in, const struct cfg *cfg, struct err *e)
 		in->edge_want[i] = -1;
 	in->edges_known = false;
 	in->smooth = false;
-	in->prior = 1;
+	in->prior = 0.05;
 	return 0;
 }
 

@@ -239,8 +239,9 @@ static struct detour trace_detour(const struct infer *in, const struct cfg *cfg,
 }
 
 /*
- * Beta prior of weight one sample over the ways out of a branch: after E expected and no seen samples, a way keeps 1 / (ways (1 + E)) of
- * the flow. Most branches are one-sided, hence the further factor.
+ * Beta prior of weight p over the ways out of a branch: after E expected and no seen samples, a way keeps p / (ways (p + E)) of the flow.
+ * Most branches are one-sided, so p is small. Measured on a server with exact counts known, 75 k samples (prior: exits per 1000 instructions,
+ * KB selected): 1: 0.026, 582; 0.2: 0.026, 367; 0.05: 0.028, 263; none: 0.136, 108.
  */
 static int64_t detour_flow(const struct infer *in, const struct cfg *cfg, const struct detour *d)
 {

@@ -211,6 +211,23 @@ static void exact_counts_are_copied(void **state)
 	flow_free(&f);
 }
 
+/* Callgrind counts each repetition of a string instruction: the block did not run so often. */
+static void repeated_string_instruction_does_not_inflate_its_block(void **state)
+{
+	(void)state;
+	struct map_block b[] = {{.insns = 4, .terminator = MAP_RETURN, .taken = MAP_NONE, .next = MAP_NONE}};
+	struct map_function function;
+	struct map m = small_map(b, 1, &function);
+	struct module_identity module = subject(&m);
+	struct profile_count counts[] = {{0, 10, 0}, {1, 10, 0}, {2, 5000, 0}, {3, 10, 0}};
+	struct profile p = {.info.source = PROFILE_EXACT, .modules = &module, .module_count = 1, .counts = counts, .count_count = 4};
+	struct flow f;
+	struct err e = {0};
+	assert_int_equal(flow_infer(&m, &p, 0, &f, &e), 0);
+	assert_int_equal(f.block[0], 10);
+	flow_free(&f);
+}
+
 static void profile_of_another_module_is_refused(void **state)
 {
 	(void)state;
@@ -234,6 +251,7 @@ int main(void)
 	    cmocka_unit_test(unsampled_middle_prefers_the_way_that_returns),
 	    cmocka_unit_test(exposure_decides_what_an_unsampled_arm_gets),
 	    cmocka_unit_test(exact_counts_are_copied),
+	    cmocka_unit_test(repeated_string_instruction_does_not_inflate_its_block),
 	    cmocka_unit_test(profile_of_another_module_is_refused),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
