@@ -115,7 +115,7 @@ static int place_journal(struct apply *a, struct err *e)
 		taken[i] = (struct placement_range){a->stage.regions[i].code,
 						    a->stage.regions[i].code_mapped + a->stage.regions[i].data_mapped};
 	const struct region *first = &a->stage.regions[0];
-	struct placement_want want = {first->code, {first->code.v + first->code_mapped}, a->journal.mapped};
+	struct placement_want want = {first->code, {first->code.v + first->code_mapped}, a->journal.mapped, PLAN_PAGE};
 	int status = placement_find(&a->target->maps, taken, a->stage.region_count, &want, &a->journal.address, e);
 	free(taken);
 	return status;

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #define REACH (((uint64_t)1 << 31) - (1 << 16)) /* a little less than a signed 32-bit displacement, for instruction lengths */
-#define LOWEST ((uint64_t)PLACEMENT_ALIGN)
+#define LOWEST ((uint64_t)2 << 20)
 #define HIGHEST ((uint64_t)0x7fffff000000)
 #define PAGE 4096u
 #define LOW_MODULE ((uint64_t)1 << 32)
@@ -18,9 +18,9 @@ struct best {
 	bool found;
 };
 
-static uint64_t align_down(uint64_t v)
+static uint64_t align_down(const struct placement_want *want, uint64_t v)
 {
-	return v & ~(uint64_t)(PLACEMENT_ALIGN - 1);
+	return v & ~(want->alignment - 1);
 }
 
 static struct window reach_of(const struct placement_want *want)
@@ -67,7 +67,7 @@ static void try_gap(const struct placement_range *taken, size_t taken_count, con
 	}
 	if (gap.high < gap.low || gap.high - gap.low < want->size)
 		return;
-	uint64_t lowest = align_down(gap.low + PLACEMENT_ALIGN - 1), highest = align_down(gap.high - want->size);
+	uint64_t lowest = align_down(want, gap.low + want->alignment - 1), highest = align_down(want, gap.high - want->size);
 	if (highest >= gap.low)
 		try_address(want, highest, best);
 	if (lowest >= gap.low && lowest + want->size <= gap.high)

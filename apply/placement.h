@@ -11,8 +11,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define PLACEMENT_ALIGN (2u << 20)
-
 struct placement_range {
 	raddr start;
 	uint64_t size;
@@ -21,10 +19,11 @@ struct placement_range {
 struct placement_want {
 	raddr load_low, load_high; /* [low, high): every byte of the new range must reach every byte of this with a signed 32-bit distance */
 	uint64_t size;		   /* bytes, rounded up to pages by the caller */
+	uint64_t alignment;	   /* of the address; a power of two, at least a page */
 };
 
 /*
- * A PLACEMENT_ALIGN'ed address of a free range in `maps`, not touching anything in `taken`, with at least a page free on both sides. Nearest
+ * An aligned address of a free range in `maps`, not touching anything in `taken`, with at least a page free on both sides. Nearest
  * below the module, else nearest above; for a module in the first 4 GiB (non-PIE: its heap grows right behind it) the highest in reach. Never next
  * to a stack. ERR_REFUSED when nothing fits.
  */

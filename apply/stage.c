@@ -140,6 +140,7 @@ int stage_place(struct stage *s, struct err *e)
 		    .load_low = raddr_of_vaddr((vaddr){r->plan->load_low}, r->bias),
 		    .load_high = raddr_of_vaddr((vaddr){r->plan->load_high}, r->bias),
 		    .size = r->code_mapped + r->data_mapped,
+		    .alignment = plan_code_alignment(r->plan->code_size),
 		};
 		if (placement_find(&s->target->maps, taken, placed, &want, &r->code, &why)) {
 			skip(s, r->plan, &why);

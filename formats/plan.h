@@ -3,7 +3,7 @@
  * take it back. Spec: formats/plan.md. A plan is a pure function of (ELF files, maps, profile, options).
  *
  * Per module there is one *region*: [0, code_size) is code (to be mapped r-x), [data_offset, data_offset + data_size) is unwind data
- * (r--); data_offset is code_size rounded up to PLAN_REGION_ALIGN so that the code may become huge pages. The bytes are linked as if
+ * (r--); data_offset is a whole number of pages, for large code of huge pages (plan_code_span), so that the code may become huge pages. The bytes are linked as if
  * the region stood at vaddr `region_vaddr` of the module. Where it stands elsewhere, by `delta` = actual - linked address, every 32-bit field
  * listed in `relocations` gets `delta` subtracted (they are pc-relative references to the module); references inside the region need nothing.
  * A *region offset* is an offset from the region's start, a *text offset* is as in map.h: vaddr minus text_base.
@@ -24,14 +24,29 @@
 #define PLAN_MINOR 0
 #define PLAN_NONE UINT32_MAX
 #define PLAN_REGION_ALIGN (2u << 20)
-#define PLAN_PATCH_SIZE 5 /* jmp rel32: e9 xx xx xx xx */
+#define PLAN_PAGE 4096u
+#define PLAN_HUGE_MINIMUM (64u << 10) /* less code than this is not worth a huge page, nor the search for an aligned gap */
+#define PLAN_PATCH_SIZE 5	      /* jmp rel32: e9 xx xx xx xx */
 #define PLAN_STUB_SIZE_MAX 512
+
+/* Alignment that code of this size wants for its region and its data: huge pages, or pages when it is small. */
+static inline uint32_t plan_code_alignment(uint32_t code_size)
+{
+	return code_size < PLAN_HUGE_MINIMUM ? PLAN_PAGE : PLAN_REGION_ALIGN;
+}
+
+/* Bytes from the start of the region to its data, as the planner lays it out. */
+static inline uint32_t plan_code_span(uint32_t code_size)
+{
+	uint32_t alignment = plan_code_alignment(code_size);
+	return (code_size + alignment - 1) & ~(alignment - 1);
+}
 
 /* One moved function (one FDE range of the map). Sorted by start. */
 struct plan_function {
-	uint32_t start, size;	    /* text offset, bytes of the original range */
-	uint64_t hash;		    /* XXH3-64 of the original bytes [start, start + size): compared with live memory before anything is patched */
-	uint32_t entry;		    /* region offset of the copy of its entry block, PLAN_NONE if that is not in the image. The 5 bytes there
+	uint32_t start, size; /* text offset, bytes of the original range */
+	uint64_t hash;	/* XXH3-64 of the original bytes [start, start + size): compared with live memory before anything is patched */
+	uint32_t entry; /* region offset of the copy of its entry block, PLAN_NONE if that is not in the image. The 5 bytes there
 				       belong to this function alone, so a function that is left out at apply time gets a jump home there */
 	uint32_t first_patch, patch_count; /* into patches */
 	uint32_t name;			   /* offset into strings, 0 = none */
@@ -73,11 +88,11 @@ struct plan_slot {
 
 struct plan_stats {
 	uint64_t functions, blocks, hot_bytes, code_bytes;
-	uint64_t weight_total, weight_covered;		/* profile weight in this module; of it inside the image */
-	uint64_t taken_before, taken_after;		/* weighted taken branches */
-	uint64_t executed_branches;			/* weighted branches, taken or not */
+	uint64_t weight_total, weight_covered;			       /* profile weight in this module; of it inside the image */
+	uint64_t taken_before, taken_after;			       /* weighted taken branches */
+	uint64_t executed_branches;				       /* weighted branches, taken or not */
 	uint64_t pages_before, pages_after, lines_before, lines_after; /* 4096-byte pages and 64-byte lines touched by hot blocks */
-	uint64_t exits;					/* weighted edges that leave the image for original code */
+	uint64_t exits;						       /* weighted edges that leave the image for original code */
 };
 
 struct plan_module {

@@ -31,11 +31,10 @@ static int refuse(const struct place *p, const char *format, ...)
 /* The region, with the module's distances, must be within reach of 32-bit displacements, wherever in the address space that is. */
 static int validate_region(const struct place *p, const struct plan_module *m)
 {
-	uint64_t rounded = ((uint64_t)m->code_size + PLAN_REGION_ALIGN - 1) / PLAN_REGION_ALIGN * PLAN_REGION_ALIGN;
 	if (!m->code_size)
 		return refuse(p, "no code");
-	if (m->data_offset != rounded)
-		return refuse(p, "data at region offset 0x%x, must be 0x%llx", m->data_offset, (unsigned long long)rounded);
+	if (m->data_offset % PLAN_PAGE || m->data_offset < m->code_size || m->data_offset - m->code_size > PLAN_REGION_ALIGN)
+		return refuse(p, "data at region offset 0x%x does not follow 0x%x bytes of code", m->data_offset, m->code_size);
 	if (m->region_vaddr % PLAN_REGION_ALIGN)
 		return refuse(p, "region at 0x%llx is not aligned", (unsigned long long)m->region_vaddr);
 	if (m->load_low >= m->load_high || m->load_high - m->load_low > (uint64_t)REACH)
@@ -254,8 +253,8 @@ static int validate_directory(const struct place *p, const struct plan_module *m
 static int validate_module(const struct place *p, const struct plan_module *m)
 {
 	static int (*const checks[])(const struct place *p, const struct plan_module *m) = {
-	    validate_region, validate_identity, validate_relocations, validate_functions, validate_runs,
-	    validate_patches, validate_slots, validate_fdes, validate_directory,
+	    validate_region,  validate_identity, validate_relocations, validate_functions, validate_runs,
+	    validate_patches, validate_slots,	 validate_fdes,	       validate_directory,
 	};
 	int status = 0;
 	for (size_t i = 0; i < sizeof checks / sizeof *checks && !status; i++)

@@ -158,7 +158,7 @@ static int take_results(struct emitter *m, struct plan_module *module, struct er
 	module->load_high = m->image->load_high;
 	module->region_vaddr = m->region;
 	module->code_size = m->code_size;
-	module->data_offset = (uint32_t)round_up(m->code_size, PLAN_REGION_ALIGN);
+	module->data_offset = plan_code_span(m->code_size);
 	module->directory = PLAN_NONE;
 	module->code = m->code;
 	module->runs = m->runs.data;

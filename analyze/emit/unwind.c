@@ -163,7 +163,7 @@ int unwind_emit(const struct image *image, const struct map *map, struct plan_mo
 {
 	(void)map;
 	struct unwind u = {.image = image, .module = module, .e = e};
-	module->data_offset = (module->code_size + PLAN_REGION_ALIGN - 1) & ~(PLAN_REGION_ALIGN - 1);
+	module->data_offset = plan_code_span(module->code_size);
 	int status = write_all(&u);
 	if (!status)
 		status = add_relocations(&u);

@@ -302,7 +302,7 @@ static void check_file(const char *path, size_t step, bool has_pads)
 	lay_out(&image, step, &m);
 	if (unwind_emit(&image, NULL, &m, &e))
 		fail_msg("%s", e.text);
-	assert_int_equal(m.data_offset % PLAN_REGION_ALIGN, 0);
+	assert_int_equal(m.data_offset % PLAN_PAGE, 0);
 	assert_int_equal(m.directory, PLAN_NONE);
 	assert_int_equal(load_u32(m.data + m.eh_frame + m.eh_frame_size - 4 - m.data_offset), 0);
 	checked_rows = checked_sites = checked_pads = 0;
