@@ -35,6 +35,7 @@ struct undo {
 	raddr unwinder_low, unwinder_high; /* libgcc_s: who is in there may hold pointers into our tables */
 	char why_kept[JOURNAL_REASON_SIZE];
 	bool patches_gone, wait; /* wait: a little later it may go */
+	int unwinding_tid;	 /* a thread that is inside libgcc_s, 0 = none */
 };
 
 static raddr original_of(const struct undo *u, raddr address, bool is_return)
@@ -72,9 +73,11 @@ static bool visit_frame(void *context, const struct stack_frame *frame)
 {
 	struct walk *w = context;
 	struct undo *u = w->undo;
-	if (frame->pc.v >= u->unwinder_low.v && frame->pc.v < u->unwinder_high.v) {
+	raddr original = original_of(u, frame->pc, frame->is_return);
+	if (original.v >= u->unwinder_low.v && original.v < u->unwinder_high.v) {
 		keep(u, "thread %d is unwinding its stack (at 0x%" PRIx64 ")", w->tracee->tid, frame->pc.v);
 		u->wait = true;
+		u->unwinding_tid = w->tracee->tid;
 	}
 	if (!frame->slot.v || !in_image(u, (raddr){frame->pc.v - frame->is_return}))
 		return true;
@@ -123,21 +126,30 @@ static bool move_home(struct undo *u, struct tracee *tracee, struct undo_report 
 	return true;
 }
 
+/* Looks at every stopped thread; changes nothing. */
 static void survey_threads(struct undo *u, struct undo_report *report)
 {
 	u->rewrite_count = 0;
 	u->why_kept[0] = 0;
 	u->wait = false;
-	report->moved = report->threads = 0;
+	u->unwinding_tid = 0;
+	report->threads = 0;
 	for (uint32_t i = 0; i < u->threads.count; i++) {
 		struct tracee *tracee = &u->threads.list[i];
 		if (tracee->state != TRACEE_STOPPED)
 			continue;
 		report->threads++;
-		/* The walk first: it wants the registers as they are. */
 		walk_thread(u, tracee);
-		move_home(u, tracee, report);
 	}
+}
+
+/* After the walks, which want the registers as they are. Only once the patches go: home may lie inside one. */
+static void move_threads(struct undo *u, struct undo_report *report)
+{
+	report->moved = 0;
+	for (uint32_t i = 0; i < u->threads.count; i++)
+		if (u->threads.list[i].state == TRACEE_STOPPED)
+			move_home(u, &u->threads.list[i], report);
 }
 
 static int put_back(struct undo *u, struct undo_report *report, struct err *e)
@@ -193,13 +205,19 @@ static int rewrite_returns(const struct undo *u, struct undo_report *report, str
 	return 0;
 }
 
-/* All that happens while the target is stopped. */
+/*
+ * All that happens while the target is stopped. A thread inside the unwinder holds image addresses in a context of its own, where nobody
+ * rewrites them; without the hook on _Unwind_Find_FDE it would find no frame for them and end the process. So all threads must be out of it.
+ */
 static int while_stopped(struct undo *u, struct undo_report *report, struct err *e)
 {
 	survey_threads(u, report);
+	if (u->unwinding_tid && u->live && u->live->state != JOURNAL_STAGING)
+		return err_set(e, ERR_BUSY, "process %d: thread %d is unwinding its stack; try again", u->target->pid, u->unwinding_tid);
 	int status = put_back(u, report, e);
 	if (status)
 		return status;
+	move_threads(u, report);
 	u->patches_gone = true;
 	moves_commit(&u->threads);
 	status = rewrite_returns(u, report, e);
