@@ -13,7 +13,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #define TRY_PAUSE 20000000ull
@@ -157,17 +159,47 @@ static int prepare(struct apply *a, const struct plan *plan, struct err *e)
 	return status ? status : prepare_journal(a, plan, e);
 }
 
+/* Each mapping is held until the journal speaks of it: a kill in between leaves nothing behind. */
 static int map_all(struct apply *a, struct inject *i, struct err *e)
 {
 	int status = inject_map(i, a->journal.address, a->journal.mapped, PROT_READ, e);
 	if (!status)
 		status = journal_write(a->target, a->journal.address, &a->encoded, e);
+	if (!status)
+		status = inject_release(i, e);
 	for (uint32_t k = 0; !status && k < a->stage.region_count; k++) {
 		const struct region *r = &a->stage.regions[k];
 		status = inject_map(i, r->code, r->code_mapped, PROT_READ | PROT_EXEC, e);
 		if (!status && r->data_mapped)
 			status = inject_map(i, r->data, r->data_mapped, PROT_READ, e);
 	}
+	return status ? status : inject_release(i, e);
+}
+
+/*
+ * Some programs forbid themselves transparent huge pages, for the sake of their heap (MariaDB). That holds for our image as well, so it is
+ * lifted for the moment that the kernel needs to make them; if this process dies meanwhile the thread forbids them again by itself.
+ */
+static int collapse_all(struct apply *a, struct err *e)
+{
+	struct inject i;
+	int64_t result = 0;
+	static const uint64_t ask[6] = {PR_GET_THP_DISABLE}, allow[6] = {PR_SET_THP_DISABLE, 0}, forbid[6] = {PR_SET_THP_DISABLE, 1};
+	const struct inject_revert revert = {0, SYS_prctl, {PR_SET_THP_DISABLE, 1}};
+	if (a->options->no_huge || stage_collapse(&a->stage))
+		return 0;
+	int status = inject_begin(a->target, &i, e);
+	if (status)
+		return status;
+	status = inject_hold(&i, SYS_prctl, ask, NULL, &result, e);
+	if (!status && result == 1) {
+		status = inject_hold(&i, SYS_prctl, allow, &revert, &result, e);
+		if (!status && !result) {
+			stage_collapse(&a->stage);
+			status = inject_hold(&i, SYS_prctl, forbid, &revert, &result, e);
+		}
+	}
+	inject_end(&i);
 	return status;
 }
 
@@ -182,8 +214,8 @@ static int lay_down(struct apply *a, struct err *e)
 	inject_end(&i);
 	if (!status)
 		status = stage_write(&a->stage, e);
-	if (!status && !a->options->no_huge)
-		stage_collapse(&a->stage);
+	if (!status)
+		status = collapse_all(a, e);
 	if (!status)
 		status = patch_prefault(a->target, &a->patches, e);
 	return status;

@@ -34,7 +34,23 @@ static uint8_t *put_move(uint8_t *p, uint8_t rex, uint8_t opcode, uint64_t value
 	return p + sizeof value;
 }
 
-void inject_stub_encode(const struct user_regs_struct *r, uint8_t code[INJECT_STUB_SIZE])
+/* Without a call to take back `expected` is something that no call returns. */
+static uint8_t *put_revert(uint8_t *p, const struct inject_revert *revert)
+{
+	const struct inject_revert none = {.expected = INT64_MIN};
+	if (!revert || !revert->number)
+		revert = &none;
+	p = put_move(p, 0x48, 0xb9, (uint64_t)0 - (uint64_t)revert->expected);
+	memcpy(p, (uint8_t[]){0x48, 0x8d, 0x0c, 0x08, 0xe3, 0x02, 0xeb, 0x20}, 8);
+	p = put_move(p + 8, 0x48, 0xb8, revert->number);
+	p = put_move(p, 0x48, 0xbf, revert->arguments[0]);
+	p = put_move(p, 0x48, 0xbe, revert->arguments[1]);
+	*p++ = 0x0f;
+	*p++ = 0x05;
+	return p;
+}
+
+void inject_stub_encode(const struct user_regs_struct *r, const struct inject_revert *revert, uint8_t code[INJECT_STUB_SIZE])
 {
 	uint64_t rax = r->rax, pc = r->rip;
 	/* Without a tracer nobody restarts the interrupted call, so the stub makes it again (as the kernel would). */
@@ -45,6 +61,7 @@ void inject_stub_encode(const struct user_regs_struct *r, uint8_t code[INJECT_ST
 	uint8_t *p = code;
 	*p++ = 0x0f;
 	*p++ = 0x05;
+	p = put_revert(p, revert);
 	p = put_move(p, 0x48, 0xb8, rax);
 	p = put_move(p, 0x48, 0xb9, r->rcx);
 	p = put_move(p, 0x49, 0xbb, r->r11);
@@ -189,9 +206,9 @@ static int choose_thread(struct inject *i, struct err *e)
 	return status ? status : err_set(e, ERR_BUSY, "process %d: no thread can make a call for us now", i->target->pid);
 }
 
-static int write_stub(struct inject *i, struct err *e)
+static int write_stub(struct inject *i, const struct inject_revert *revert, struct err *e)
 {
-	inject_stub_encode(&i->original, i->stub_code);
+	inject_stub_encode(&i->original, revert, i->stub_code);
 	i->stub_written = true;
 	int status = target_write(i->target, i->stub, i->stub_code, sizeof i->stub_code, e);
 	if (status == -ERR_IO)
@@ -211,7 +228,7 @@ int inject_begin(struct target *t, struct inject *ret_inject, struct err *e)
 	i.original = i.tracee.registers;
 	status = set_options(t, &i.tracee, e);
 	if (!status)
-		status = write_stub(&i, e);
+		status = write_stub(&i, NULL, e);
 	if (status)
 		inject_end(&i);
 	else
@@ -254,7 +271,7 @@ static int pass_signal(struct inject *i, struct err *e)
 	} while (i->tracee.signal);
 	tracee_hide_stop(&i->tracee);
 	i->original = i->tracee.registers;
-	return write_stub(i, e);
+	return 0;
 }
 
 static int start_call(struct inject *i, long number, const uint64_t a[6], struct err *e)
@@ -293,10 +310,13 @@ static int next_call_stop(struct inject *i, struct err *e)
 	return err_set(e, ERR_BUSY, "process %d is being stopped by job control", i->target->pid);
 }
 
-int inject_call(struct inject *i, long number, const uint64_t arguments[6], int64_t *ret_result, struct err *e)
+int inject_hold(struct inject *i, long number, const uint64_t arguments[6], const struct inject_revert *revert, int64_t *ret_result,
+		struct err *e)
 {
 	for (int signals = 0; signals < SIGNALS_MAX; signals++) {
-		int status = start_call(i, number, arguments, e);
+		int status = write_stub(i, revert, e);
+		if (!status)
+			status = start_call(i, number, arguments, e);
 		if (!status)
 			status = next_call_stop(i, e);
 		if (status == 0) { /* a signal before the call */
@@ -312,9 +332,20 @@ int inject_call(struct inject *i, long number, const uint64_t arguments[6], int6
 		if (status == 0 || i->tracee.registers.rip != i->stub.v + 2)
 			return err_set(e, ERR_INTERNAL, "thread %d: the injected call did not end where it should", i->tracee.tid);
 		*ret_result = (int64_t)i->tracee.registers.rax;
-		return come_home(i, e);
+		return 0;
 	}
 	return err_set(e, ERR_BUSY, "thread %d receives signals faster than it can be used", i->tracee.tid);
+}
+
+int inject_release(struct inject *i, struct err *e)
+{
+	return come_home(i, e);
+}
+
+int inject_call(struct inject *i, long number, const uint64_t arguments[6], int64_t *ret_result, struct err *e)
+{
+	int status = inject_hold(i, number, arguments, NULL, ret_result, e);
+	return status ? status : come_home(i, e);
 }
 
 void inject_end(struct inject *i)
@@ -337,7 +368,8 @@ int inject_map(struct inject *i, raddr address, uint64_t size, int protection, s
 	const uint64_t arguments[6] = {
 	    address.v, size, (uint64_t)protection, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, (uint64_t)-1, 0,
 	};
-	int status = inject_call(i, SYS_mmap, arguments, &result, e);
+	const struct inject_revert revert = {(int64_t)address.v, SYS_munmap, {address.v, size}};
+	int status = inject_hold(i, SYS_mmap, arguments, &revert, &result, e);
 	if (status)
 		return status;
 	if (result == (int64_t)address.v)

@@ -2,11 +2,20 @@
  * inject: system calls made by a thread of the target on our behalf.
  *
  * One thread is stopped and made to execute `syscall` in a stub that stands in the unused tail of the last page of some executable segment
- * (bytes that belong to no segment; saved and put back). The stub heals itself: behind the syscall it loads the registers that the call
- * changes and jumps back to where the thread was, so if this process is killed at any moment the thread goes on as if nothing had been.
+ * (bytes that belong to no segment; saved and put back). The stub heals itself: behind the syscall it takes the call back if it can be,
+ * loads the registers that calls change and jumps to where the thread was, so if this process is killed at any moment the thread goes on
+ * as if nothing had been. No flag is touched and no stack used.
  *
  *	stub:	0f 05			syscall			<- the thread is sent here
- *		48 b8 imm64		mov rax, original	<- it is stopped here when all goes well, and given its registers back
+ *		48 b9 imm64		mov rcx, -expected	<- it is stopped here when all goes well, and given its registers back
+ *		48 8d 0c 08		lea rcx, [rax + rcx]
+ *		e3 02			jrcxz revert		the call did what it should
+ *		eb 20			jmp heal
+ *	revert: 48 b8 imm64		mov rax, number		the call that takes it back
+ *		48 bf imm64		mov rdi, first argument
+ *		48 be imm64		mov rsi, second argument
+ *		0f 05			syscall
+ *	heal:	48 b8 imm64		mov rax, original
  *		...			rcx r11 rdi rsi rdx r10 r8 r9
  *		ff 25 00 00 00 00	jmp *(next 8 bytes)
  *		imm64			original PC; 2 less where a blocked call is to be made again
@@ -19,7 +28,13 @@
 #include "apply/target.h"
 #include "apply/tracee.h"
 
-#define INJECT_STUB_SIZE 106
+#define INJECT_STUB_SIZE 156
+
+/* The call that takes an injected one back, made by the thread itself if this process dies before inject_release. number 0: none. */
+struct inject_revert {
+	int64_t expected; /* only if the call returned this */
+	uint64_t number, arguments[2];
+};
 
 struct inject {
 	struct target *target; /* borrowed */
@@ -38,6 +53,15 @@ struct inject {
 int inject_begin(struct target *t, struct inject *ret_inject, struct err *e) MUST_CHECK;
 
 /*
+ * Makes one call and keeps the thread where it is; inject_release lets go of what the call did. Until then, should this process die, the
+ * thread makes the call in `revert` (may be NULL) first. May be used again while held: then the earlier call stands. Otherwise as inject_call.
+ */
+int inject_hold(struct inject *i, long number, const uint64_t arguments[6], const struct inject_revert *revert, int64_t *ret_result,
+		struct err *e) MUST_CHECK;
+/* The thread has its registers back, still stopped. */
+int inject_release(struct inject *i, struct err *e) MUST_CHECK;
+
+/*
  * Makes one call; *ret_result is what the kernel returned (-errno on failure of the call). On failure of the injection itself the
  * thread has its registers back but the call may or may not have been made; use inject_end.
  */
@@ -46,11 +70,14 @@ int inject_call(struct inject *i, long number, const uint64_t arguments[6], int6
 /* Gives the thread its registers back, removes the stub and lets it run. Never fails: what cannot be restored belongs to a dead process. */
 void inject_end(struct inject *i);
 
-/* mmap of anonymous private memory at exactly `address`, never over another mapping. ERR_REFUSED with the kernel's reason. */
+/*
+ * mmap of anonymous private memory at exactly `address`, never over another mapping. ERR_REFUSED with the kernel's reason. The thread is held:
+ * until inject_release the mapping goes when this process dies.
+ */
 int inject_map(struct inject *i, raddr address, uint64_t size, int protection, struct err *e) MUST_CHECK;
 int inject_unmap(struct inject *i, raddr address, uint64_t size, struct err *e) MUST_CHECK;
 
-/* The bytes of the stub that goes back to `registers`; used by the unit test. */
-void inject_stub_encode(const struct user_regs_struct *registers, uint8_t code[INJECT_STUB_SIZE]);
+/* The bytes of the stub that goes back to `registers`; `revert` may be NULL. */
+void inject_stub_encode(const struct user_regs_struct *registers, const struct inject_revert *revert, uint8_t code[INJECT_STUB_SIZE]);
 
 #endif

@@ -348,11 +348,16 @@ int stage_write(const struct stage *s, struct err *e)
 	return status;
 }
 
-void stage_collapse(struct stage *s)
+bool stage_collapse(struct stage *s)
 {
+	bool all = true;
 	for (uint32_t i = 0; i < s->region_count; i++) {
 		struct region *r = &s->regions[i];
+		if (r->huge || plan_code_alignment(r->plan->code_size) != PLAN_REGION_ALIGN)
+			continue;
 		struct iovec range = {(void *)(uintptr_t)r->code.v, r->code_mapped};
 		r->huge = syscall(SYS_process_madvise, s->target->pidfd, &range, 1, MADV_COLLAPSE, 0) == (ssize_t)r->code_mapped;
+		all &= r->huge;
 	}
+	return all;
 }

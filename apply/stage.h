@@ -56,8 +56,8 @@ int stage_relocate(struct stage *s, struct err *e) MUST_CHECK;
 /* Writes the bytes into the mappings, which must exist, and reads them back. ERR_IO when they differ. */
 int stage_write(const struct stage *s, struct err *e) MUST_CHECK;
 
-/* Asks for huge pages under the code, best effort; sets `huge` where the kernel agreed. */
-void stage_collapse(struct stage *s);
+/* Asks for huge pages under code that is large enough; sets `huge` where the kernel agreed. Does all such code have them now? */
+bool stage_collapse(struct stage *s);
 
 /* The region whose code holds `address`, or NULL. */
 const struct region *stage_region_of(const struct stage *s, raddr address);
