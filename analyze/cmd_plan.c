@@ -83,17 +83,19 @@ static void print_name(FILE *out, const char *name, int width)
 static void print_row(FILE *out, const char *name, double share, const struct plan_stats *s, uint32_t patches, size_t dropped)
 {
 	print_name(out, name, 24);
-	fprintf(out, " %6.2f%% %6" PRIu64 " %8.1f %7.2f%% %6.2f%% %5.1f%% %6.2f%% %7" PRIu64 " %6" PRIu64 " %6" PRIu64 " %6" PRIu64 " %7u %5zu\n",
-		100 * share, s->functions, (double)s->code_bytes / 1024, percent(s->weight_covered, s->weight_total),
-		percent(s->taken_before, s->executed_branches), percent(s->taken_after, s->executed_branches),
-		percent(s->exits, s->executed_branches), s->lines_before, s->lines_after, s->pages_before, s->pages_after, patches, dropped);
+	fprintf(
+	    out,
+	    " %6.2f%% %6" PRIu64 " %8.1f %7.2f%% %6.2f%% %5.1f%% %6.2f%% %7" PRIu64 " %6" PRIu64 " %6" PRIu64 " %6" PRIu64 " %7u %5zu\n",
+	    100 * share, s->functions, (double)s->code_bytes / 1024, percent(s->weight_covered, s->weight_total),
+	    percent(s->taken_before, s->executed_branches), percent(s->taken_after, s->executed_branches),
+	    percent(s->exits, s->executed_branches), s->lines_before, s->lines_after, s->pages_before, s->pages_after, patches, dropped);
 }
 
 static void print_modules(FILE *out, const struct plan_make_result *r)
 {
 	uint32_t next = 0;
-	fprintf(out, "%-24s %7s %6s %8s %8s %7s %6s %7s %14s %13s %7s %5s\n", "module", "weight", "funcs", "code KiB", "covered", "taken", "-> ",
-		"exits", "lines before -> ", "pages -> ", "patches", "left");
+	fprintf(out, "%-24s %7s %6s %8s %8s %7s %6s %7s %14s %13s %7s %5s\n", "module", "weight", "funcs", "code KiB", "covered", "taken",
+		"-> ", "exits", "lines before -> ", "pages -> ", "patches", "left");
 	for (size_t i = 0; i < r->module_count; i++) {
 		const struct plan_make_module *m = &r->modules[i];
 		if (!m->planned)
@@ -137,8 +139,8 @@ static void print_text(FILE *out, const struct outcome *o)
 {
 	struct total t = total_of(o->result);
 	print_modules(out, o->result);
-	print_row(out, "total", o->result->weight_total ? (double)t.stats.weight_total / (double)o->result->weight_total : 0, &t.stats, t.patches,
-		  t.dropped);
+	print_row(out, "total", o->result->weight_total ? (double)t.stats.weight_total / (double)o->result->weight_total : 0, &t.stats,
+		  t.patches, t.dropped);
 	print_left_out(out, o->result);
 	print_dropped(out, o->result);
 	fprintf(out, "time:");
@@ -150,9 +152,9 @@ static void print_text(FILE *out, const struct outcome *o)
 
 static json_t *stats_json(const struct plan_stats *s)
 {
-	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "functions", (json_int_t)s->functions, "blocks",
-			 (json_int_t)s->blocks, "hot_bytes", (json_int_t)s->hot_bytes, "code_bytes", (json_int_t)s->code_bytes, "weight_total",
-			 (json_int_t)s->weight_total, "weight_covered", (json_int_t)s->weight_covered, "taken_before",
+	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "functions", (json_int_t)s->functions,
+			 "blocks", (json_int_t)s->blocks, "hot_bytes", (json_int_t)s->hot_bytes, "code_bytes", (json_int_t)s->code_bytes,
+			 "weight_total", (json_int_t)s->weight_total, "weight_covered", (json_int_t)s->weight_covered, "taken_before",
 			 (json_int_t)s->taken_before, "taken_after", (json_int_t)s->taken_after, "executed_branches",
 			 (json_int_t)s->executed_branches, "pages_before", (json_int_t)s->pages_before, "pages_after",
 			 (json_int_t)s->pages_after, "lines_before", (json_int_t)s->lines_before, "lines_after", (json_int_t)s->lines_after,
@@ -211,10 +213,10 @@ static json_t *modules_json(const struct plan_make_result *r)
 static int print_json(FILE *out, const struct outcome *o, struct err *e)
 {
 	struct total t = total_of(o->result);
-	json_t *root = json_pack("{s:s, s:I, s:o, s:o, s:I, s:I, s:o, s:f, s:I}", "file", o->output, "bytes", (json_int_t)o->bytes, "modules",
-				 modules_json(o->result), "total", stats_json(&t.stats), "weight_total", (json_int_t)o->result->weight_total,
-				 "weight_unmapped", (json_int_t)o->result->weight_unmapped, "seconds", seconds_json(t.seconds), "wall_seconds",
-				 o->wall, "peak_kib", (json_int_t)o->memory);
+	json_t *root = json_pack("{s:s, s:I, s:o, s:o, s:I, s:I, s:o, s:f, s:I}", "file", o->output, "bytes", (json_int_t)o->bytes,
+				 "modules", modules_json(o->result), "total", stats_json(&t.stats), "weight_total",
+				 (json_int_t)o->result->weight_total, "weight_unmapped", (json_int_t)o->result->weight_unmapped, "seconds",
+				 seconds_json(t.seconds), "wall_seconds", o->wall, "peak_kib", (json_int_t)o->memory);
 	if (!root)
 		return err_set(e, ERR_MEMORY, "no memory for JSON");
 	json_dumpf(root, out, JSON_INDENT(2) | JSON_PRESERVE_ORDER);
@@ -347,8 +349,9 @@ const struct cli_verb cmd_plan = {
     .name = "plan",
     .arguments = "--profile P.rprof MAP... [-o PLAN]",
     .summary = "make new code for what a profile found hot",
-    .details = "The plan depends only on the ELF files, the maps, the profile and the options, not on the order of the maps or the number of\n"
-	       "threads. It is proven equivalent to the original code before it is written.\n",
+    .details =
+	"The plan depends only on the ELF files, the maps, the profile and the options, not on the order of the maps or the number of\n"
+	"threads. It is proven equivalent to the original code before it is written.\n",
     .options = options_table,
     .minimum = 1,
     .maximum = -1,

@@ -36,9 +36,9 @@ static int verify_module(const struct cli *cli, const struct plan_module *module
 	char id[MODULE_HEX_SIZE];
 	module_build_id_hex(&module->module, id);
 	json_t *path = json_string(module->module.path);
-	json_array_append_new(ret_modules, json_pack("{s:o, s:s, s:I, s:I, s:I}", "path", path ? path : json_null(), "build_id", id, "functions",
-						     (json_int_t)module->function_count, "patches", (json_int_t)module->patch_count,
-						     "code_bytes", (json_int_t)module->code_size));
+	json_array_append_new(ret_modules, json_pack("{s:o, s:s, s:I, s:I, s:I}", "path", path ? path : json_null(), "build_id", id,
+						     "functions", (json_int_t)module->function_count, "patches",
+						     (json_int_t)module->patch_count, "code_bytes", (json_int_t)module->code_size));
 	return 0;
 }
 
@@ -82,8 +82,9 @@ const struct cli_verb cmd_verify = {
     .name = "verify",
     .arguments = "PLAN [ELF...]",
     .summary = "prove that a plan does what the original code does",
-    .details = "Decodes the new code beside the original, instruction by instruction and edge by edge, with another decoder than made it. Exit\n"
-	       "status 1, with the place and what differs, when that fails. The ELF files are those the plan names unless others are given.\n",
+    .details =
+	"Decodes the new code beside the original, instruction by instruction and edge by edge, with another decoder than made it. Exit\n"
+	"status 1, with the place and what differs, when that fails. The ELF files are those the plan names unless others are given.\n",
     .minimum = 1,
     .maximum = -1,
     .run = run,

@@ -11,7 +11,7 @@ const char *emit_drop_text(unsigned reason)
 {
 	static const char *const texts[] = {
 #define X(name, text) text,
-		EMIT_DROPS(X)
+	    EMIT_DROPS(X)
 #undef X
 	};
 	return reason < EMIT_DROP_COUNT ? texts[reason] : "?";

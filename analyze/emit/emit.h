@@ -12,19 +12,19 @@
 #include "formats/plan.h"
 
 /* Why a function of the layout was not moved. X(name, text). */
-#define EMIT_DROPS(X)                                                                                                              \
-	X(GRADE, "the map says it must be left alone")                                                                             \
-	X(UNDECODABLE, "an instruction to copy does not decode")                                                                   \
-	X(DISAGREE, "the two decoders disagree on an instruction")                                                                 \
-	X(UNSUPPORTED, "an instruction to copy cannot be moved")                                                                   \
-	X(PREFIXED, "a branch has a prefix that its other form cannot carry")                                                      \
+#define EMIT_DROPS(X)                                                                                                                      \
+	X(GRADE, "the map says it must be left alone")                                                                                     \
+	X(UNDECODABLE, "an instruction to copy does not decode")                                                                           \
+	X(DISAGREE, "the two decoders disagree on an instruction")                                                                         \
+	X(UNSUPPORTED, "an instruction to copy cannot be moved")                                                                           \
+	X(PREFIXED, "a branch has a prefix that its other form cannot carry")                                                              \
 	X(INCONSISTENT, "the map's blocks do not match its instructions")
 
 enum emit_drop {
 #define X(name, text) EMIT_DROP_##name,
 	EMIT_DROPS(X)
 #undef X
-	EMIT_DROP_COUNT
+	    EMIT_DROP_COUNT
 };
 
 struct emit_dropped {
@@ -39,10 +39,10 @@ struct emit_report {
 };
 
 struct emit_options {
-	uint32_t function_alignment;	/* of entry blocks in the image, a power of 2; 0 or 1: none */
-	uint32_t reentry_maximum;	/* re-entry patches per function */
-	double reentry_share;		/* a re-entry must take at least this share of all block executions of the module */
-	bool reentry_everywhere;	/* torture: at every place that can take one, up to the maximum, whatever the flow says */
+	uint32_t function_alignment; /* of entry blocks in the image, a power of 2; 0 or 1: none */
+	uint32_t reentry_maximum;    /* re-entry patches per function */
+	double reentry_share;	     /* a re-entry must take at least this share of all block executions of the module */
+	bool reentry_everywhere;     /* torture: at every place that can take one, up to the maximum, whatever the flow says */
 };
 
 /* The options that emit_module uses. */

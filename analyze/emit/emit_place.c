@@ -40,7 +40,10 @@ static bool follows(const struct emitter *m, uint32_t chunk, struct emit_edge to
 
 static void add_tail(struct emit_chunk *c, struct emit_tail tail)
 {
-	tail.size = tail.kind == EMIT_TAIL_DELETED ? 0 : tail.kind == EMIT_TAIL_SLOT ? 6 : tail.kind == EMIT_TAIL_LOOP ? tail.size : SHORT_JUMP;
+	tail.size = tail.kind == EMIT_TAIL_DELETED ? 0
+		    : tail.kind == EMIT_TAIL_SLOT  ? 6
+		    : tail.kind == EMIT_TAIL_LOOP  ? tail.size
+						   : SHORT_JUMP;
 	c->tails[c->tail_count++] = tail;
 }
 
@@ -100,7 +103,8 @@ static int end_chunk(const struct emitter *m, uint32_t chunk, struct err *e)
 	struct insn i = {0};
 	c->tail_count = 0;
 	if (c->terminator && insn_decode(emit_block_bytes(m, c->block) + c->body, c->terminator, map_vaddr(m->map, site), &i))
-		return err_set(e, ERR_INTERNAL, "emit: the branch at 0x%llx decodes no more", (unsigned long long)map_vaddr(m->map, site).v);
+		return err_set(e, ERR_INTERNAL, "emit: the branch at 0x%llx decodes no more",
+			       (unsigned long long)map_vaddr(m->map, site).v);
 	if (b->terminator == MAP_BRANCH)
 		end_branch(m, chunk, &i, b->start + b->size);
 	else if (b->terminator == MAP_JUMP)

@@ -21,11 +21,11 @@ struct emit_edge {
 };
 
 enum emit_tail_kind {
-	EMIT_TAIL_BRANCH,   /* 7x rel8 or 0f 8x rel32 */
-	EMIT_TAIL_JUMP,	    /* eb rel8 or e9 rel32 */
-	EMIT_TAIL_SLOT,	    /* ff 25 disp32 */
-	EMIT_TAIL_LOOP,	    /* loop, jrcxz: rel8 over the element that follows it, to the last one */
-	EMIT_TAIL_DELETED,  /* jump left out: its target follows */
+	EMIT_TAIL_BRANCH,  /* 7x rel8 or 0f 8x rel32 */
+	EMIT_TAIL_JUMP,	   /* eb rel8 or e9 rel32 */
+	EMIT_TAIL_SLOT,	   /* ff 25 disp32 */
+	EMIT_TAIL_LOOP,	   /* loop, jrcxz: rel8 over the element that follows it, to the last one */
+	EMIT_TAIL_DELETED, /* jump left out: its target follows */
 };
 
 /* One control transfer at the end of a chunk. */
@@ -40,10 +40,10 @@ struct emit_tail {
 /* One block in the image: `body` bytes of the original, copied one instruction by one, then the tails. */
 struct emit_chunk {
 	uint32_t block, function;
-	uint32_t body;	     /* original bytes before what the tails replace */
-	uint32_t body_image; /* the same in the image: calls to PLT stubs grow */
-	uint32_t image;	     /* region offset of the copy of its first instruction */
-	uint32_t terminator; /* original bytes that the tails replace */
+	uint32_t body;		  /* original bytes before what the tails replace */
+	uint32_t body_image;	  /* the same in the image: calls to PLT stubs grow */
+	uint32_t image;		  /* region offset of the copy of its first instruction */
+	uint32_t terminator;	  /* original bytes that the tails replace */
 	uint16_t lead, lead_stub; /* bytes before `image`: alignment pad, then the stub */
 	uint16_t pad;		  /* int3 after the tails */
 	uint8_t tail_count;

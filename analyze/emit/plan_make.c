@@ -114,7 +114,8 @@ static int prove(struct job *job, const struct attempt *a)
 	int status = validate_module(&a->image, &job->result, &refusal);
 	if (!status)
 		return 0;
-	return err_set(&job->e, status == -ERR_MEMORY ? ERR_MEMORY : ERR_INTERNAL, "what was emitted cannot be proven: %.800s", refusal.text);
+	return err_set(&job->e, status == -ERR_MEMORY ? ERR_MEMORY : ERR_INTERNAL, "what was emitted cannot be proven: %.800s",
+		       refusal.text);
 }
 
 static int make_code(const struct maker *m, struct job *job, const struct attempt *a)
@@ -307,7 +308,8 @@ static void select_modules(const struct plan_make_options *o, struct plan_make_r
 		else if (!m->weight && !torture)
 			snprintf(m->reason, sizeof m->reason, "not in the profile");
 		else if (m->share < o->minimum_share && !torture)
-			snprintf(m->reason, sizeof m->reason, "%.3f %% of the profile, less than %.3f %%", 100 * m->share, 100 * o->minimum_share);
+			snprintf(m->reason, sizeof m->reason, "%.3f %% of the profile, less than %.3f %%", 100 * m->share,
+				 100 * o->minimum_share);
 		else if ((o->module_maximum && chosen >= o->module_maximum) || chosen + 1 >= PLAN_MAKE_MODULES_MAX)
 			snprintf(m->reason, sizeof m->reason, "lighter than the %zu modules that are planned", chosen);
 		else
@@ -320,7 +322,8 @@ static void select_modules(const struct plan_make_options *o, struct plan_make_r
 static char *options_text(const struct plan_make_options *o)
 {
 	char *text = NULL;
-	int n = asprintf(&text, "coverage=%.9g torture=%" PRIu64 " minimum-share=%.9g modules=%u alignment=%u reentries=%u reentry-share=%.9g%s",
+	int n = asprintf(&text,
+			 "coverage=%.9g torture=%" PRIu64 " minimum-share=%.9g modules=%u alignment=%u reentries=%u reentry-share=%.9g%s",
 			 o->layout.coverage, o->layout.torture_seed, o->minimum_share, o->module_maximum, o->emit.function_alignment,
 			 o->emit.reentry_maximum, o->emit.reentry_share, o->emit.reentry_everywhere ? " reentry-everywhere" : "");
 	for (const char *const *name = o->names; n >= 0 && name && *name; name++) {

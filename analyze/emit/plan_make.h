@@ -40,7 +40,7 @@ struct plan_make_module {
 	double share;	   /* of the weight in all modules, mapped or not */
 	bool is_hook;	   /* holds the unwinder's look-up: always planned */
 	bool planned;
-	char reason[300];  /* why not, when it is not planned */
+	char reason[300]; /* why not, when it is not planned */
 	struct emit_report report;
 	double seconds[PLAN_STAGE_COUNT];
 };

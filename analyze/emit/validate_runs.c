@@ -88,8 +88,8 @@ static int mark_run(struct validator *v, const struct plan_run *r)
 {
 	uint64_t original_end = (uint64_t)r->original + r->original_size;
 	uint32_t function = validate_function_at(v->module, r->original);
-	bool in_function = function != PLAN_NONE &&
-			   original_end <= (uint64_t)v->module->functions[function].start + v->module->functions[function].size;
+	bool in_function =
+	    function != PLAN_NONE && original_end <= (uint64_t)v->module->functions[function].start + v->module->functions[function].size;
 	if (r->kind != PLAN_RUN_INSERTED && !in_function)
 		return validate_refuse(v, "run lies in no function of the plan");
 	switch (r->kind) {
@@ -178,7 +178,8 @@ static bool stands_for(const struct validator *v, uint32_t at, uint64_t original
 		if (v->original[at] == original && (v->place[at] == PLACE_REAL || (inserted && v->place[at] == PLACE_INSERTED)))
 			return true;
 		uint32_t i = first;
-		while (i < p->run_count && p->runs[i].image == at && !(p->runs[i].kind == PLAN_RUN_DELETED && p->runs[i].original == original))
+		while (i < p->run_count && p->runs[i].image == at &&
+		       !(p->runs[i].kind == PLAN_RUN_DELETED && p->runs[i].original == original))
 			i++;
 		if (i >= p->run_count || p->runs[i].image != at || !deleted_target(v, &p->runs[i], &original))
 			return false;
@@ -341,10 +342,11 @@ static int check_branch(struct validator *v, const struct plan_run *r, const str
 {
 	uint64_t taken = o->target - v->module->text_base, next = (uint64_t)r->original + r->original_size;
 	bool inverted = o->kind == INSN_BRANCH && i->kind == INSN_BRANCH && i->condition == (o->condition ^ 1);
-	bool same = i->kind == o->kind && (i->kind == INSN_BRANCH ? i->condition == o->condition
-								   : i->length == o->length && !memcmp(v->module->code + r->image,
-												       validate_original_bytes(v, r->original, o->length),
-												       i->length - 1u));
+	bool same = i->kind == o->kind &&
+		    (i->kind == INSN_BRANCH
+			 ? i->condition == o->condition
+			 : i->length == o->length &&
+			       !memcmp(v->module->code + r->image, validate_original_bytes(v, r->original, o->length), i->length - 1u));
 	if (!inverted && !same)
 		return validate_refuse(v, "another condition than the original's");
 	if (i->has_bnd_or_notrack || (i->kind == INSN_BRANCH && i->length != (i->relative_size == 1 ? 2 : 6)))

@@ -23,7 +23,7 @@ struct validator {
 	uint8_t *patched;   /* bit per text byte: inside a patch */
 	uint32_t *copies;   /* [patch_count * PLAN_PATCH_SIZE] image offset that stands for each byte of a patch, or PLAN_NONE */
 	uint32_t next_relocation, next_slot;
-	uint32_t function; /* index of the function whose code is being checked */
+	uint32_t function;		/* index of the function whose code is being checked */
 	uint32_t image_at, original_at; /* for messages */
 	bool stub_seen;
 };

@@ -89,8 +89,12 @@ static bool linear_sweep(struct linear_map *l, const struct image *image, const 
 
 static void linear_block_end(struct linear_map *l, struct map_block *b, const struct insn *last, uint64_t end)
 {
-	static const uint8_t terminators[] = {[INSN_JUMP] = MAP_JUMP, [INSN_BRANCH] = MAP_BRANCH, [INSN_BRANCH_SHORT] = MAP_BRANCH,
-					      [INSN_JUMP_INDIRECT] = MAP_JUMP_INDIRECT, [INSN_RETURN] = MAP_RETURN, [INSN_STOP] = MAP_STOP,
+	static const uint8_t terminators[] = {[INSN_JUMP] = MAP_JUMP,
+					      [INSN_BRANCH] = MAP_BRANCH,
+					      [INSN_BRANCH_SHORT] = MAP_BRANCH,
+					      [INSN_JUMP_INDIRECT] = MAP_JUMP_INDIRECT,
+					      [INSN_RETURN] = MAP_RETURN,
+					      [INSN_STOP] = MAP_STOP,
 					      [INSN_UNSUPPORTED] = 0};
 	b->terminator = linear_ends(last) ? terminators[last->kind] : MAP_FALLS;
 	b->size = (uint32_t)(end - l->map.text_base - b->start);
@@ -101,7 +105,8 @@ static void linear_block_end(struct linear_map *l, struct map_block *b, const st
 static void linear_instruction(struct linear_map *l, const struct image *image, uint64_t at, const struct insn *i)
 {
 	uint32_t site = (uint32_t)(at - l->map.text_base);
-	struct map_call call = {.site = site, .block = (uint32_t)l->blocks.count, .target = MAP_NONE, .size = i->length, .kind = MAP_CALL_INDIRECT};
+	struct map_call call = {
+	    .site = site, .block = (uint32_t)l->blocks.count, .target = MAP_NONE, .size = i->length, .kind = MAP_CALL_INDIRECT};
 	bool failed = false;
 	if (i->kind == INSN_CALL || i->kind == INSN_JUMP) {
 		uint32_t import = linear_import(l, image, i->target);
