@@ -1,9 +1,10 @@
 /*
- * handplan VICTIM PLAN [--no-patch NAME] [--spoil NAME]: a plan made by hand for tests: every function of VICTIM whose name begins with "hot_" is
+ * handplan VICTIM PLAN [--no-patch NAME] [--spoil NAME] [--big x]: a plan made by hand for tests: every function of VICTIM whose name begins with "hot_" is
  * copied byte by byte into an image (it must not refer to anything by its own address) and its entry is patched. The image is linked 1 GiB
  * below or above the module, to see that it is placed elsewhere.
  *
- * --no-patch NAME leaves out the patch of one function; --spoil NAME gives one function a wrong hash, so that it is left out when applied.
+ * --no-patch NAME leaves out the patch of one function; --spoil NAME gives one function a wrong hash, so that it is left out when applied; --big pads
+ * the code so far that it is worth huge pages.
  */
 #include "formats/base/bytes.h"
 #include "formats/base/elfhead.h"
@@ -119,11 +120,11 @@ int main(int argc, char **argv)
 	static struct hot hot[HOT_MAX];
 	static char no_strings[1];
 	uint64_t text_offset = 0;
-	const char *no_patch = "", *spoil = "";
+	const char *no_patch = "", *spoil = "", *big = NULL;
 	if (argc < 3)
 		die("usage: handplan VICTIM PLAN [--no-patch NAME] [--spoil NAME]");
 	for (int i = 3; i + 1 < argc; i += 2)
-		*(strcmp(argv[i], "--spoil") ? &no_patch : &spoil) = argv[i + 1];
+		*(!strcmp(argv[i], "--spoil") ? &spoil : !strcmp(argv[i], "--big") ? &big : &no_patch) = argv[i + 1];
 	if (file_read(argv[1], &file, &e))
 		die(e.text);
 	struct plan_module m = {.directory = PLAN_NONE, .strings = no_strings, .string_size = 1};
@@ -131,13 +132,15 @@ int main(int argc, char **argv)
 	uint32_t count = find_hot(&file, hot);
 	if (!count)
 		die("the victim has no hot_ functions");
-	m.code = calloc(count, UINT16_MAX + 16);
+	m.code = calloc(count + 2, UINT16_MAX + 16);
 	m.functions = calloc(count, sizeof *m.functions);
 	m.patches = calloc(count, sizeof *m.patches);
 	m.runs = calloc(count, sizeof *m.runs);
 	for (uint32_t i = 0; i < count; i++)
 		add_function(&m, &hot[i], file.data + text_offset, strcmp(hot[i].name, no_patch) != 0, !strcmp(hot[i].name, spoil));
-	m.data_offset = (m.code_size + PLAN_REGION_ALIGN - 1) / PLAN_REGION_ALIGN * PLAN_REGION_ALIGN;
+	if (big)
+		m.code_size += PLAN_HUGE_MINIMUM;
+	m.data_offset = plan_code_span(m.code_size);
 	m.stats.functions = m.function_count;
 	struct plan plan = {.modules = &m, .module_count = 1, .inputs_hash = 0x1234, .options = (char[]){"by hand"}};
 	struct writer w = {0};

@@ -68,7 +68,7 @@ progress() {
 }
 
 pristine() {
-	"$work/pristine" "$victim" "${2:-}" >"$work/log" 2>&1 || fail "not as it was ($1): $(cat "$work/log")"
+	"$work/pristine" "$victim" ${2:+"$2"} >"$work/log" 2>&1 || fail "not as it was ($1): $(cat "$work/log")"
 }
 
 # Ends the victim and checks that it never saw a wrong result.

@@ -1,6 +1,6 @@
 /*
  * Threads that spend their time in hot_ functions, which the plan moves: computing, deep in recursion, or blocked in calls made from moved
- * frames. Every result is checked. SIGUSR1: prints "rounds N". SIGTERM: exits 0 if nothing was ever wrong, 1 otherwise.
+ * frames. Every result is checked. It forbids itself transparent huge pages, as MariaDB does. SIGUSR1: prints "rounds N". SIGTERM: exits 0 if nothing was ever wrong, 1 otherwise.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -125,7 +126,7 @@ static void on_term(int signal)
 int main(int argc, char **argv)
 {
 	int threads = argc > 1 ? atoi(argv[1]) : 8;
-	if (pipe(pipes))
+	if (pipe(pipes) || prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0))
 		return 3;
 	signal(SIGUSR1, on_usr1);
 	signal(SIGTERM, on_term);
