@@ -20,8 +20,8 @@ expect() {
 	grep -q -- "$text" "$work/log" || fail "$*: does not say \"$text\": $(cat "$work/log")"
 }
 
-cp "$work/victim" "$work/right"
-victim "$work/right" 4
+mkdir "$work/old" && cp "$work/victim" "$work/old/victim"
+victim "$work/old/victim" 4
 rounds before
 none=$((2 ** 22 - 1))
 while kill -0 "$none" 2>/dev/null; do none=$((none - 1)); done
@@ -93,7 +93,7 @@ repave-apply undo -p "$victim" --max-pause 2000 >"$work/log" 2>&1 || fail "undo:
 expect 5 "nothing is applied" repave-apply undo -p "$victim"
 
 # A function that is not what the plan says is left out, alone.
-"$work/handplan" "$work/right" "$work/plan2" --spoil hot_mix || fail "no plan"
+"$work/handplan" "$work/old/victim" "$work/plan2" --spoil hot_mix || fail "no plan"
 repave-apply apply -p "$victim" --max-pause 2000 "$work/plan2" >"$work/log" 2>&1 || fail "apply with a left-out function: exit $?"
 grep -q "1 functions left out" "$work/log" || fail "does not say that a function was left out"
 progress "with a left-out function"

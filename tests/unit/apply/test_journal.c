@@ -1,0 +1,150 @@
+#include "apply/journal.h"
+
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <setjmp.h>
+#include <cmocka.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* One region of two runs and two patches. The text is at 0x1000, biased by 0x10000; the image at 0x40000000. */
+static void sample(struct journal *j, struct journal_region *region, struct patch *patches, struct plan_run *runs)
+{
+	static char path[] = "/usr/bin/sample";
+	*region = (struct journal_region){
+	    .module = {.build_id = {1, 2, 3}, .build_id_size = 3, .path = path},
+	    .bias = 0x10000,
+	    .text_base = 0x1000,
+	    .text_size = 0x500,
+	    .code = {0x40000000},
+	    .data = {0x40001000},
+	    .code_mapped = 0x1000,
+	    .code_size = 0x40,
+	    .code_hash = 7,
+	    .functions = 2,
+	    .left_out = 1,
+	    .run_count = 2,
+	};
+	patches[0] = (struct patch){.at = {0x11010}, .original = {1, 2, 3, 4, 5}, .written = {0xe9, 1, 2, 3, 4}};
+	patches[1] = (struct patch){.at = {0x11015}, .original = {6, 7, 8, 9, 10}, .written = {0xe9, 5, 6, 7, 8}, .kind = PLAN_PATCH_REENTRY};
+	runs[0] = (struct plan_run){.image = 0, .original = 0x10, .image_size = 0x10, .original_size = 0x10, .kind = PLAN_RUN_COPY};
+	runs[1] = (struct plan_run){.image = 0x10, .original = 0x80, .image_size = 5, .original_size = 2, .kind = PLAN_RUN_REWRITTEN};
+	*j = (struct journal){
+	    .state = JOURNAL_APPLIED,
+	    .applied_at = 1700000000,
+	    .start_time = 99,
+	    .plan_hash = 0xabc,
+	    .version = "0.1",
+	    .kept_because = "none",
+	    .regions = region,
+	    .patches = patches,
+	    .runs = runs,
+	    .region_count = 1,
+	    .patch_count = 2,
+	    .run_count = 2,
+	    .dropped = {0, 4, 3, 2, 1},
+	};
+}
+
+static struct writer encoded(void)
+{
+	struct journal j;
+	struct journal_region region;
+	struct patch patches[2];
+	struct plan_run runs[2];
+	struct writer w = {0};
+	sample(&j, &region, patches, runs);
+	assert_int_equal(journal_encode(&j, &w, NULL), 0);
+	return w;
+}
+
+static void what_is_encoded_decodes_to_the_same(void **state)
+{
+	(void)state;
+	struct writer w = encoded();
+	struct journal j;
+	assert_int_equal(journal_decode(w.data, w.size, &j, NULL), 0);
+	assert_int_equal(j.state, JOURNAL_APPLIED);
+	assert_int_equal(j.applied_at, 1700000000);
+	assert_int_equal(j.start_time, 99);
+	assert_int_equal(j.plan_hash, 0xabc);
+	assert_string_equal(j.version, "0.1");
+	assert_int_equal(j.region_count, 1);
+	assert_string_equal(j.regions[0].module.path, "/usr/bin/sample");
+	assert_int_equal(j.regions[0].code.v, 0x40000000);
+	assert_int_equal(j.regions[0].left_out, 1);
+	assert_int_equal(j.patches[1].at.v, 0x11015);
+	assert_memory_equal(j.patches[1].written, ((uint8_t[]){0xe9, 5, 6, 7, 8}), 5);
+	assert_int_equal(j.patches[1].kind, PLAN_PATCH_REENTRY);
+	assert_int_equal(j.dropped[1], 4);
+	struct writer again = {0};
+	assert_int_equal(journal_encode(&j, &again, NULL), 0);
+	assert_int_equal(again.size, w.size);
+	assert_memory_equal(again.data, w.data, w.size);
+	writer_free(&again);
+	writer_free(&w);
+	journal_free(&j);
+}
+
+static void every_truncation_is_refused(void **state)
+{
+	(void)state;
+	struct writer w = encoded();
+	for (size_t size = 0; size < w.size; size++) {
+		uint8_t *copy = malloc(size ? size : 1); /* exact, so that a sanitizer sees a byte too many */
+		struct journal j;
+		if (size)
+			memcpy(copy, w.data, size);
+		assert_int_not_equal(journal_decode(copy, size, &j, NULL), 0);
+		free(copy);
+	}
+	writer_free(&w);
+}
+
+static void every_flipped_bit_of_length_and_body_is_refused(void **state)
+{
+	(void)state;
+	struct writer w = encoded();
+	for (size_t bit = 0; bit < w.size * 8; bit++) {
+		struct journal j;
+		size_t byte = bit / 8;
+		bool minor = byte == 10 || byte == 11, outside = byte >= 32 && byte < 256; /* not under the checksum */
+		w.data[byte] ^= (uint8_t)(1u << bit % 8);
+		int status = journal_decode(w.data, w.size, &j, NULL);
+		if (!status)
+			journal_free(&j);
+		if (!minor && !outside)
+			assert_int_not_equal(status, 0);
+		w.data[byte] ^= (uint8_t)(1u << bit % 8);
+	}
+	writer_free(&w);
+}
+
+static void image_addresses_lead_home(void **state)
+{
+	(void)state;
+	struct journal j;
+	struct journal_region region;
+	struct patch patches[2];
+	struct plan_run runs[2];
+	sample(&j, &region, patches, runs);
+	assert_int_equal(journal_original(&j, (raddr){0x40000003}, false).v, 0x11013);
+	/* A rewritten call: its start, no byte inside, and its return address. */
+	assert_int_equal(journal_original(&j, (raddr){0x40000010}, false).v, 0x11080);
+	assert_int_equal(journal_original(&j, (raddr){0x40000012}, false).v, 0);
+	assert_int_equal(journal_original(&j, (raddr){0x40000015}, true).v, 0x11082);
+	assert_int_equal(journal_original(&j, (raddr){0x3fffffff}, false).v, 0);
+	assert_null(journal_region_of(&j, (raddr){0x40001000}));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(what_is_encoded_decodes_to_the_same),
+	    cmocka_unit_test(every_truncation_is_refused),
+	    cmocka_unit_test(every_flipped_bit_of_length_and_body_is_refused),
+	    cmocka_unit_test(image_addresses_lead_home),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
