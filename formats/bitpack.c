@@ -53,23 +53,27 @@ static uint64_t exp_golomb_size(const uint64_t *values, size_t count, unsigned k
 	return bits;
 }
 
-/* Best order near the logarithm of the mean, which is where it is for gaps; `*ret_size` gets the bits. */
+/*
+ * The order that is best for these values as far as their bit lengths tell (all ones cost a bit more than counted here); `*ret_size` gets the exact
+ * size with it. A mean would not do: one address of another half of the address space among small gaps spoils it.
+ */
 static unsigned best_order(const uint64_t *values, size_t count, uint64_t *ret_size)
 {
-	unsigned __int128 sum = 0;
+	uint64_t lengths[65] = {0}, least = UINT64_MAX;
+	unsigned best = 1;
 	for (size_t i = 0; i < count; i++)
-		sum += values[i];
-	unsigned middle = bit_length((uint64_t)(sum / count)), best = 0;
-	uint64_t least = UINT64_MAX;
+		lengths[bit_length(values[i])]++;
 	/* Never order 0: the q of UINT64_MAX would wrap. */
-	for (unsigned k = middle < 5 ? 1 : middle - 4; k <= middle + 1 && k <= ORDER_MAX; k++) {
-		uint64_t size = exp_golomb_size(values, count, k);
+	for (unsigned k = 1; k <= ORDER_MAX; k++) {
+		uint64_t size = 0;
+		for (unsigned length = 0; length <= 64; length++)
+			size += lengths[length] * (k + (length > k ? 2 * (length - k) - 1 : 1));
 		if (size < least) {
 			least = size;
 			best = k;
 		}
 	}
-	*ret_size = least;
+	*ret_size = exp_golomb_size(values, count, best);
 	return best;
 }
 
