@@ -134,7 +134,7 @@ enough() {
 }
 
 @test "a target that exits ends the recording" {
-	"$V" spin 1 3>&- &
+	"$V" spin 3 3>&- &
 	victim=$!
 	repave-profile record -p "$victim" --seconds 30 -o p.rprof --json >r.json
 	[ "$(value target_exited r.json)" = true ]
