@@ -1,6 +1,7 @@
 #include "apply/undo.h"
 
 #include "apply/fault.h"
+#include "apply/hidden.h"
 #include "apply/inject.h"
 #include "apply/moves.h"
 #include "apply/stack.h"
@@ -222,8 +223,8 @@ static int while_stopped(struct undo *u, struct undo_report *report, struct err 
 	moves_commit(&u->threads);
 	status = rewrite_returns(u, report, e);
 	for (uint32_t i = 0; !status && i < u->journal_count; i++)
-		status = journal_set_state(u->target, &u->journals[i], JOURNAL_REVERTED, u->why_kept[0] ? u->why_kept : "about to be freed",
-					   e);
+		status =
+		    journal_set_state(u->target, &u->journals[i], JOURNAL_REVERTED, u->why_kept[0] ? u->why_kept : "about to be freed", e);
 	if (!status)
 		u->live = NULL;
 	return status;
@@ -318,6 +319,43 @@ static int free_images(struct undo *u, struct undo_report *report, struct err *e
 	return status;
 }
 
+static uint32_t list_images(const struct undo *u, struct hidden_range *images, uint32_t room)
+{
+	uint32_t count = 0;
+	for (uint32_t k = 0; k < u->journal_count; k++)
+		for (uint32_t n = 0; n < u->journals[k].region_count && count < room; n++) {
+			const struct journal_region *r = &u->journals[k].regions[n];
+			images[count++] = (struct hidden_range){r->code, {r->code.v + r->code_mapped}};
+		}
+	return count;
+}
+
+/* Stacks that no thread is on right now were not walked: coroutines. Looked for while the target runs. */
+static int search_hidden(struct undo *u, struct err *e)
+{
+	uint32_t image_count = 0;
+	for (uint32_t k = 0; k < u->journal_count; k++)
+		image_count += u->journals[k].region_count;
+	struct hidden_range *images = calloc(image_count + 1, sizeof *images);
+	struct hidden_thread *threads = calloc(u->threads.count + 1, sizeof *threads);
+	raddr found = {0};
+	int status = images && threads ? target_refresh(u->target, e) : err_set(e, ERR_MEMORY, "no memory to search for saved PCs");
+	if (!status) {
+		for (uint32_t i = 0; i < u->threads.count; i++)
+			threads[i] = (struct hidden_thread){{u->threads.list[i].registers.rsp}, {u->threads.list[i].registers.fs_base}};
+		image_count = list_images(u, images, image_count);
+		status = hidden_find(u->target, images, image_count, threads, u->threads.count, &found, e);
+	}
+	free(images);
+	free(threads);
+	if (status || !found.v)
+		return status;
+	keep(u, "a saved PC may lead into it: the word at 0x%" PRIx64 " looks like one", found.v);
+	for (uint32_t k = 0; !status && k < u->journal_count; k++)
+		status = journal_set_state(u->target, &u->journals[k], JOURNAL_REVERTED, u->why_kept, e);
+	return status;
+}
+
 static int undo_all(struct undo *u, const struct undo_options *options, struct undo_report *report, struct err *e)
 {
 	uint32_t tries = options->tries ? options->tries : 1;
@@ -334,6 +372,8 @@ static int undo_all(struct undo *u, const struct undo_options *options, struct u
 	}
 	if (status == -ERR_BUSY && u->patches_gone)
 		status = 0; /* a later stop, only to free the image, failed: it stays */
+	if (!status && !u->why_kept[0] && !only_staged)
+		status = search_hidden(u, e);
 	if (status)
 		return status;
 	if (u->why_kept[0]) {

@@ -2,8 +2,8 @@
  * undo: taking a plan back from a process, at any moment, also after a tool was killed half way.
  *
  * First the original bytes, then the PCs of all threads that are in the image, then every return address that leads into it, found by exact
- * unwinding; each step leaves a process that runs correctly. The image is unmapped only when every stack was walked to its bottom;
- * otherwise it stays, with the reason in the journal, and a later undo tries again.
+ * unwinding; each step leaves a process that runs correctly. The image is unmapped only when every stack was walked to its bottom
+ * and no other memory holds what could be a saved PC (hidden.h); otherwise it stays, with the reason in the journal, and a later undo tries again.
  */
 #ifndef APPLY_UNDO_H
 #define APPLY_UNDO_H
