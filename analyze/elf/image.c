@@ -5,7 +5,7 @@
 #include <libelf.h>
 #include <stdlib.h>
 #include <string.h>
-#include <xxhash.h>
+#include "formats/base/hash.h"
 
 const uint8_t *image_file_bytes(const struct image *image, uint64_t offset, uint64_t size)
 {
@@ -193,10 +193,10 @@ static int compare_offset(const void *a, const void *b)
 static int hash_text(struct image *image, struct err *e)
 {
 	const struct image_segment **order = calloc(image->segment_count, sizeof(*order));
-	XXH3_state_t *state = XXH3_createState();
+	struct hash_state *state = hash_begin();
 	int status = 0;
 	size_t count = 0;
-	if (!order || !state || XXH3_64bits_reset(state) == XXH_ERROR) {
+	if (!order || !state) {
 		status = err_set(e, ERR_MEMORY, "no memory to hash the text");
 		goto out;
 	}
@@ -205,10 +205,12 @@ static int hash_text(struct image *image, struct err *e)
 			order[count++] = &image->segments[i];
 	qsort(order, count, sizeof(*order), compare_offset);
 	for (size_t i = 0; i < count; i++)
-		(void)XXH3_64bits_update(state, image->file.data + order[i]->offset, order[i]->file_size);
-	image->identity.text_hash = XXH3_64bits_digest(state);
+		hash_add(state, image->file.data + order[i]->offset, order[i]->file_size);
+	image->identity.text_hash = hash_end(state);
+	state = NULL;
 out:
-	XXH3_freeState(state);
+	if (state)
+		hash_end(state);
 	free(order);
 	return status;
 }
