@@ -1,11 +1,11 @@
 #include "analyze/elf/image.h"
 #include "analyze/elf/image_parts.h"
+#include "formats/base/hash.h"
 #include "formats/base/vec.h"
 
 #include <libelf.h>
 #include <stdlib.h>
 #include <string.h>
-#include "formats/base/hash.h"
 
 const uint8_t *image_file_bytes(const struct image *image, uint64_t offset, uint64_t size)
 {
