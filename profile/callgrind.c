@@ -120,8 +120,8 @@ static int parse_positions(struct parser *p, const char *text)
 		p->position_count++;
 	}
 	if (p->instr_position < 0)
-		return err_set(p->e, ERR_UNSUPPORTED, "%s has no instruction addresses: run callgrind with --dump-instr=yes --collect-jumps=yes",
-			       p->name);
+		return err_set(p->e, ERR_UNSUPPORTED,
+			       "%s has no instruction addresses: run callgrind with --dump-instr=yes --collect-jumps=yes", p->name);
 	return 0;
 }
 
@@ -228,7 +228,8 @@ static int parse_transfer(struct parser *p, const char *s, enum profile_edge_kin
 	int status = parse_line_positions(p, &s, target);
 	if (status)
 		return status;
-	p->edge = (struct profile_edge){.to = target[p->instr_position], .to_module = p->call_object, .count = count, .kind = (uint8_t)kind};
+	p->edge =
+	    (struct profile_edge){.to = target[p->instr_position], .to_module = p->call_object, .count = count, .kind = (uint8_t)kind};
 	p->call_object = p->object;
 	p->expect = kind == PROFILE_EDGE_CALL ? EXPECT_CALL_SOURCE : EXPECT_JUMP_SOURCE;
 	return 0;

@@ -35,9 +35,9 @@ struct callgrind_source {
 
 struct callgrind_result {
 	uint64_t lines, parts;
-	uint64_t instructions;	       /* executed, in all parts */
-	uint64_t outside;	       /* of them, dropped: in a known object, but outside its executable segments */
-	uint64_t anonymous;	       /* of them, in no object ("???") */
+	uint64_t instructions;		   /* executed, in all parts */
+	uint64_t outside;		   /* of them, dropped: in a known object, but outside its executable segments */
+	uint64_t anonymous;		   /* of them, in no object ("???") */
 	uint32_t objects, objects_unknown; /* with counts; of those, whose file could not be read */
 };
 

@@ -57,11 +57,11 @@ static int write_profile(const struct profile *profile, const char *output, stru
 
 static int print_json(FILE *out, const struct profile *p, const struct callgrind_result *r, struct err *e)
 {
-	json_t *root = json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "source", profile_source_name(p->info.source), "parts",
-				 (json_int_t)r->parts, "instructions", (json_int_t)r->instructions, "outside", (json_int_t)r->outside,
-				 "anonymous", (json_int_t)r->anonymous, "addresses", (json_int_t)p->count_count, "edges",
-				 (json_int_t)p->edge_count, "modules", (json_int_t)r->objects, "modules_unknown",
-				 (json_int_t)r->objects_unknown);
+	json_t *root =
+	    json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "source", profile_source_name(p->info.source), "parts",
+		      (json_int_t)r->parts, "instructions", (json_int_t)r->instructions, "outside", (json_int_t)r->outside, "anonymous",
+		      (json_int_t)r->anonymous, "addresses", (json_int_t)p->count_count, "edges", (json_int_t)p->edge_count, "modules",
+		      (json_int_t)r->objects, "modules_unknown", (json_int_t)r->objects_unknown);
 	if (!root)
 		return err_set(e, ERR_MEMORY, "no memory for JSON");
 	json_dumpf(root, out, JSON_INDENT(2) | JSON_PRESERVE_ORDER);

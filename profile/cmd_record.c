@@ -53,8 +53,9 @@ static void print_text(FILE *out, const struct record_result *r, const char *nam
 	fprintf(out, "%" PRIu64 " samples", r->samples);
 	if (r->branches)
 		fprintf(out, " with %" PRIu64 " branches", r->branches);
-	fprintf(out, " of %" PRIu64 " threads in %" PRIu64 " modules (%" PRIu64 " outside any) in %.2f s; %" PRIu64 " lost, throttled %" PRIu64
-		     " times\n",
+	fprintf(out,
+		" of %" PRIu64 " threads in %" PRIu64 " modules (%" PRIu64 " outside any) in %.2f s; %" PRIu64 " lost, throttled %" PRIu64
+		" times\n",
 		r->threads, r->modules, r->unattributed, (double)i->duration_ns / 1e9, i->lost, i->throttled);
 	if (r->shape.whole_cpus)
 		fprintf(out, "watched: %zu whole CPUs, of which what is the target's was kept\n", r->shape.cpus);
@@ -62,13 +63,15 @@ static void print_text(FILE *out, const struct record_result *r, const char *nam
 		fprintf(out, "watched: %zu threads and those born later, on %zu CPUs, by %zu events\n", r->shape.threads, r->shape.cpus,
 			r->shape.events);
 	if (i->source == PROFILE_CLOCK && !r->shape.whole_cpus)
-		fprintf(out, "note: clock events per thread slow down threads that switch often; with CAP_PERFMON whole CPUs are watched\n");
-	fprintf(out, "CPU time: target %.3f s, recorder %.3f s (%.2f %%)\n", (double)i->target_cpu_ns / 1e9, (double)i->recorder_cpu_ns / 1e9,
-		overhead_percent(i));
+		fprintf(out,
+			"note: clock events per thread slow down threads that switch often; with CAP_PERFMON whole CPUs are watched\n");
+	fprintf(out, "CPU time: target %.3f s, recorder %.3f s (%.2f %%)\n", (double)i->target_cpu_ns / 1e9,
+		(double)i->recorder_cpu_ns / 1e9, overhead_percent(i));
 	if (r->target_exited)
 		fprintf(out, "the target exited while it was recorded\n");
 	if (r->bytes)
-		fprintf(out, "%s: %" PRIu64 " bytes (%.2f per sample)\n", name, r->bytes, r->samples ? (double)r->bytes / (double)r->samples : 0);
+		fprintf(out, "%s: %" PRIu64 " bytes (%.2f per sample)\n", name, r->bytes,
+			r->samples ? (double)r->bytes / (double)r->samples : 0);
 }
 
 static int print_json(FILE *out, const struct record_result *r, const char *name, struct err *e)
@@ -80,9 +83,9 @@ static int print_json(FILE *out, const struct record_result *r, const char *name
 	    (json_int_t)i->period, "samples", (json_int_t)r->samples, "branches", (json_int_t)r->branches, "unattributed",
 	    (json_int_t)r->unattributed, "threads", (json_int_t)r->threads, "modules", (json_int_t)r->modules, "seconds",
 	    (double)i->duration_ns / 1e9, "lost", (json_int_t)i->lost, "throttled", (json_int_t)i->throttled, "target_cpu_ns",
-	    (json_int_t)i->target_cpu_ns, "recorder_cpu_ns", (json_int_t)i->recorder_cpu_ns, "overhead_percent", overhead_percent(i), "events",
-	    (json_int_t)r->shape.events, "threads_at_start", (json_int_t)r->shape.threads, "whole_cpus", r->shape.whole_cpus, "target_exited",
-	    r->target_exited, "bytes", (json_int_t)r->bytes, "longest_look_ns", (json_int_t)r->pause_max_ns);
+	    (json_int_t)i->target_cpu_ns, "recorder_cpu_ns", (json_int_t)i->recorder_cpu_ns, "overhead_percent", overhead_percent(i),
+	    "events", (json_int_t)r->shape.events, "threads_at_start", (json_int_t)r->shape.threads, "whole_cpus", r->shape.whole_cpus,
+	    "target_exited", r->target_exited, "bytes", (json_int_t)r->bytes, "longest_look_ns", (json_int_t)r->pause_max_ns);
 	if (!root)
 		return err_set(e, ERR_MEMORY, "no memory for JSON");
 	json_dumpf(root, out, JSON_INDENT(2) | JSON_PRESERVE_ORDER);
@@ -107,7 +110,9 @@ static int read_options(const struct cli *cli, struct record_options *ret_option
 	    .pid = (pid_t)pid,
 	    .event = {.name = cli_string(cli, "event", NULL), .rate = rate, .kernel = cli_has(cli, "kernel")},
 	    .seconds = seconds,
-	    .way = cli_has(cli, "whole-cpus") ? PERFSET_CPUS : cli_has(cli, "per-thread") ? PERFSET_THREADS : PERFSET_AUTO,
+	    .way = cli_has(cli, "whole-cpus")	? PERFSET_CPUS
+		   : cli_has(cli, "per-thread") ? PERFSET_THREADS
+						: PERFSET_AUTO,
 	    .stop_fd = -1,
 	    .progress = isatty(STDERR_FILENO) ? show_progress : NULL,
 	};

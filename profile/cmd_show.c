@@ -78,13 +78,13 @@ static void print_info(const struct view *v)
 		printf("%s\n", escape(i->cpu, text, sizeof text));
 	}
 	if (p->sample_count || i->duration_ns)
-		printf("%zu samples, %zu branches in %.2f s; %" PRIu64 " lost, throttled %" PRIu64 " times\n", p->sample_count, p->branch_count,
-		       (double)i->duration_ns / 1e9, i->lost, i->throttled);
+		printf("%zu samples, %zu branches in %.2f s; %" PRIu64 " lost, throttled %" PRIu64 " times\n", p->sample_count,
+		       p->branch_count, (double)i->duration_ns / 1e9, i->lost, i->throttled);
 	if (p->count_count)
 		printf("%" PRIu64 " instructions executed at %zu addresses, %zu edges\n", v->summary.weight, p->count_count, p->edge_count);
 	if (i->target_cpu_ns)
-		printf("CPU time: target %.3f s, recorder %.3f s (%.2f %%)\n", (double)i->target_cpu_ns / 1e9, (double)i->recorder_cpu_ns / 1e9,
-		       overhead_percent(i));
+		printf("CPU time: target %.3f s, recorder %.3f s (%.2f %%)\n", (double)i->target_cpu_ns / 1e9,
+		       (double)i->recorder_cpu_ns / 1e9, overhead_percent(i));
 	if (!p->complete)
 		printf("incomplete: the recorder was killed; duration and totals at its end are missing\n");
 }
@@ -118,8 +118,8 @@ static bool add_item(json_t *array, const struct view *v, const struct summary_i
 	char module[4096], text[4096], id[MODULE_HEX_SIZE] = "-";
 	if (item->module != PROFILE_NO_MODULE)
 		module_build_id_hex(&v->profile.modules[item->module], id);
-	json_t *object = json_pack("{s:I, s:f, s:s, s:s}", "weight", (json_int_t)item->weight, "percent", percent(v, item->weight), "module",
-				   module_text(v, item->module, module, sizeof module), "build_id", id);
+	json_t *object = json_pack("{s:I, s:f, s:s, s:s}", "weight", (json_int_t)item->weight, "percent", percent(v, item->weight),
+				   "module", module_text(v, item->module, module, sizeof module), "build_id", id);
 	if (!object)
 		return false;
 	if (is_place &&
@@ -158,17 +158,17 @@ static int print_json(const struct view *v, struct err *e)
 	const struct profile *p = &v->profile;
 	const struct profile_info *i = &p->info;
 	char event[TEXT_MAX], command[4096], kernel[TEXT_MAX], cpu[TEXT_MAX];
-	json_t *root = json_pack(
-	    "{s:s, s:s, s:s, s:s, s:s, s:b, s:I, s:I, s:f, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:I, s:o, s:o, s:o}", "source",
-	    profile_source_name(i->source), "event", escape(i->event, event, sizeof event), "command",
-	    escape(i->command, command, sizeof command), "kernel", escape(i->kernel, kernel, sizeof kernel), "cpu",
-	    escape(i->cpu, cpu, sizeof cpu), "complete", p->complete, "frequency", (json_int_t)i->frequency, "period", (json_int_t)i->period,
-	    "seconds", (double)i->duration_ns / 1e9, "samples", (json_int_t)p->sample_count, "branches", (json_int_t)p->branch_count, "counts",
-	    (json_int_t)p->count_count, "edges", (json_int_t)p->edge_count, "lost", (json_int_t)i->lost, "throttled",
-	    (json_int_t)i->throttled, "target_cpu_ns", (json_int_t)i->target_cpu_ns, "recorder_cpu_ns", (json_int_t)i->recorder_cpu_ns,
-	    "overhead_percent", overhead_percent(i), "weight", (json_int_t)v->summary.weight, "modules",
-	    items_to_json(v, v->summary.modules, v->summary.module_count, false), "places",
-	    items_to_json(v, v->summary.places, v->summary.place_count, true), "threads", threads_to_json(v));
+	json_t *root =
+	    json_pack("{s:s, s:s, s:s, s:s, s:s, s:b, s:I, s:I, s:f, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:I, s:o, s:o, s:o}",
+		      "source", profile_source_name(i->source), "event", escape(i->event, event, sizeof event), "command",
+		      escape(i->command, command, sizeof command), "kernel", escape(i->kernel, kernel, sizeof kernel), "cpu",
+		      escape(i->cpu, cpu, sizeof cpu), "complete", p->complete, "frequency", (json_int_t)i->frequency, "period",
+		      (json_int_t)i->period, "seconds", (double)i->duration_ns / 1e9, "samples", (json_int_t)p->sample_count, "branches",
+		      (json_int_t)p->branch_count, "counts", (json_int_t)p->count_count, "edges", (json_int_t)p->edge_count, "lost",
+		      (json_int_t)i->lost, "throttled", (json_int_t)i->throttled, "target_cpu_ns", (json_int_t)i->target_cpu_ns,
+		      "recorder_cpu_ns", (json_int_t)i->recorder_cpu_ns, "overhead_percent", overhead_percent(i), "weight",
+		      (json_int_t)v->summary.weight, "modules", items_to_json(v, v->summary.modules, v->summary.module_count, false),
+		      "places", items_to_json(v, v->summary.places, v->summary.place_count, true), "threads", threads_to_json(v));
 	if (!root)
 		return err_set(e, ERR_MEMORY, "no memory for JSON");
 	json_dumpf(root, stdout, JSON_INDENT(2) | JSON_PRESERVE_ORDER);

@@ -80,8 +80,10 @@ static int encode_name(struct event *event, const char *name, struct err *e)
 enum candidate { CYCLES_BRANCHES, TAKEN_BRS, CYCLES_PRECISE, CYCLES, CPU_CLOCK, CANDIDATES };
 
 static const char *const candidate_texts[CANDIDATES] = {
-    [CYCLES_BRANCHES] = "cycles with branch stacks", [TAKEN_BRS] = "taken branches with branch stacks (AMD BRS)",
-    [CYCLES_PRECISE] = "precise cycles",	     [CYCLES] = "cycles",
+    [CYCLES_BRANCHES] = "cycles with branch stacks",
+    [TAKEN_BRS] = "taken branches with branch stacks (AMD BRS)",
+    [CYCLES_PRECISE] = "precise cycles",
+    [CYCLES] = "cycles",
     [CPU_CLOCK] = "cpu-clock",
 };
 
@@ -138,9 +140,10 @@ int event_explain(int saved_errno, const char *name, pid_t tid, struct err *e)
 	if (saved_errno == ESRCH)
 		return err_set(e, ERR_GONE, "thread %d does not exist", (int)tid);
 	if (saved_errno == EACCES || saved_errno == EPERM)
-		return err_set(e, ERR_PERMISSION,
-			       "event %s on thread %d is not permitted: needs the same user, or CAP_PERFMON, or a lower kernel.perf_event_paranoid",
-			       name, (int)tid);
+		return err_set(
+		    e, ERR_PERMISSION,
+		    "event %s on thread %d is not permitted: needs the same user, or CAP_PERFMON, or a lower kernel.perf_event_paranoid",
+		    name, (int)tid);
 	return err_set(e, ERR_ENVIRONMENT, "event %s on thread %d: %s", name, (int)tid, strerror(saved_errno));
 }
 

@@ -38,7 +38,8 @@ struct event_wish {
  * why, for people. ERR_USAGE: unknown event name; ERR_PERMISSION: the kernel does not let this user profile that thread; ERR_GONE: no such
  * thread; ERR_ENVIRONMENT: no event can be opened at all.
  */
-int event_choose(const struct event_wish *wish, pid_t tid, struct event *ret_event, char *tried, size_t tried_size, struct err *e) MUST_CHECK;
+int event_choose(const struct event_wish *wish, pid_t tid, struct event *ret_event, char *tried, size_t tried_size,
+		 struct err *e) MUST_CHECK;
 
 /* perf_event_open(2): a descriptor or -1 with errno. */
 int event_open(const struct event *event, pid_t tid, int cpu);

@@ -74,8 +74,8 @@ static void parse_sample(struct reader *r, const struct perfrecord_format *forma
 static void parse_identity(struct reader *r, const struct perfrecord_format *format, struct perfrecord *record)
 {
 	uint64_t type = format->sample_type;
-	uint64_t have = type & (PERF_SAMPLE_TID | PERF_SAMPLE_TIME | PERF_SAMPLE_ID | PERF_SAMPLE_STREAM_ID | PERF_SAMPLE_CPU |
-				PERF_SAMPLE_IDENTIFIER);
+	uint64_t have =
+	    type & (PERF_SAMPLE_TID | PERF_SAMPLE_TIME | PERF_SAMPLE_ID | PERF_SAMPLE_STREAM_ID | PERF_SAMPLE_CPU | PERF_SAMPLE_IDENTIFIER);
 	size_t size = 8 * (size_t)__builtin_popcountll(have);
 	if (!format->sample_id_all || !size)
 		return;
@@ -178,8 +178,8 @@ static void parse_other(struct reader *r, const struct perfrecord_format *format
 	}
 }
 
-int perfrecord_decode(const struct perfrecord_format *format, const void *data, size_t size, struct perfrecord *ret_record, size_t *ret_size,
-		      struct err *e)
+int perfrecord_decode(const struct perfrecord_format *format, const void *data, size_t size, struct perfrecord *ret_record,
+		      size_t *ret_size, struct err *e)
 {
 	struct reader header = reader_of(data, size);
 	struct perfrecord record = {0};

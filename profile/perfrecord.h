@@ -51,8 +51,8 @@ struct perfrecord {
  * Decodes the record that starts at `data`; `size` bytes are there. *ret_size is its length (a multiple of 8, at least 8). ERR_FORMAT when
  * it is cut, when its fields pass its end, or when sample_type has a field this reader cannot step over.
  */
-int perfrecord_decode(const struct perfrecord_format *format, const void *data, size_t size, struct perfrecord *ret_record, size_t *ret_size,
-		      struct err *e) MUST_CHECK;
+int perfrecord_decode(const struct perfrecord_format *format, const void *data, size_t size, struct perfrecord *ret_record,
+		      size_t *ret_size, struct err *e) MUST_CHECK;
 
 /* Branch `index` < branch_count of a decoded sample. */
 struct perfrecord_branch perfrecord_branch_at(const struct perfrecord *record, uint64_t index);

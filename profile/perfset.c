@@ -76,8 +76,9 @@ static int list_cpus(struct perfset *set, struct err *e)
 static int attach_ring(struct perfset *set, struct watched_cpu *cpu, int fd, struct err *e)
 {
 	if (cpu->leader >= 0)
-		return ioctl(fd, PERF_EVENT_IOC_SET_OUTPUT, cpu->leader) ? err_set_errno(e, errno, "perf event: shared ring of CPU %d", cpu->cpu)
-									  : 0;
+		return ioctl(fd, PERF_EVENT_IOC_SET_OUTPUT, cpu->leader)
+			   ? err_set_errno(e, errno, "perf event: shared ring of CPU %d", cpu->cpu)
+			   : 0;
 	size_t pages = set->event.source == PROFILE_BRANCH_STACKS ? PAGES_BRANCHES : PAGES_PLAIN;
 	int status = ring_map(fd, pages, &cpu->ring, e);
 	if (!status)
@@ -239,8 +240,8 @@ static int open_events(struct perfset *set, enum perfset_way way, struct err *e)
 	if (!status)
 		return 0;
 	return err_set(e, ERR_ENVIRONMENT,
-		       "%zu threads on %zu CPUs need %zu descriptors, over the limit (ulimit -n), and whole CPUs may not be watched", threads,
-		       set->cpus.count, wanted);
+		       "%zu threads on %zu CPUs need %zu descriptors, over the limit (ulimit -n), and whole CPUs may not be watched",
+		       threads, set->cpus.count, wanted);
 }
 
 int perfset_open(const struct event *event, pid_t pid, enum perfset_way way, struct perfset **ret_set, struct err *e)

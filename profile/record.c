@@ -167,8 +167,7 @@ static int look(struct session *s, bool last, struct err *e)
 		s->interval_ms /= 2;
 	else if (fill < 0.06 && s->interval_ms < INTERVAL_MAX_MS)
 		s->interval_ms *= 2;
-	s->result.info.target_cpu_ns =
-	    target_cpu_ns(&s->target, s->target_cpu_start + s->result.info.target_cpu_ns) - s->target_cpu_start;
+	s->result.info.target_cpu_ns = target_cpu_ns(&s->target, s->target_cpu_start + s->result.info.target_cpu_ns) - s->target_cpu_start;
 	if (!status && now - s->flushed_ns >= (s->flushed_ns == s->start_ns ? first_flush_ns : flush_ns)) {
 		s->flushed_ns = now;
 		status = profile_stream_flush(s->stream, e);

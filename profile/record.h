@@ -24,9 +24,9 @@ struct record_progress {
 struct record_options {
 	pid_t pid;
 	struct event_wish event;
-	double seconds;	 /* 0: until stopped or the target exits */
-	enum perfset_way way; /* see perfset.h */
-	int stop_fd;	 /* readable = stop now; -1 = none */
+	double seconds;				   /* 0: until stopped or the target exits */
+	enum perfset_way way;			   /* see perfset.h */
+	int stop_fd;				   /* readable = stop now; -1 = none */
 	const struct space_translator *translator; /* may be NULL */
 	/* Called about four times a second while recording; may be NULL. */
 	void (*progress)(void *context, const struct record_progress *progress);

@@ -24,7 +24,8 @@ int ring_map(int fd, size_t pages, struct ring *ret_ring, struct err *e)
 			break;
 	}
 	if (saved == EPERM)
-		return err_set(e, ERR_PERMISSION, "perf ring buffer: over the locked-memory limits (kernel.perf_event_mlock_kb, RLIMIT_MEMLOCK)");
+		return err_set(e, ERR_PERMISSION,
+			       "perf ring buffer: over the locked-memory limits (kernel.perf_event_mlock_kb, RLIMIT_MEMLOCK)");
 	return err_set_errno(e, saved, "perf ring buffer");
 }
 

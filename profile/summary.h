@@ -19,17 +19,17 @@ enum { SUMMARY_PAGE = 4096 };
 
 struct summary_item {
 	uint64_t weight;
-	uint64_t address;  /* modules, threads: 0; functions and pages: vaddr of the start */
-	uint64_t size;	   /* bytes; 0 for modules and threads */
-	uint32_t module;   /* number in the profile, PROFILE_NO_MODULE = none */
-	uint32_t thread;   /* threads only */
-	const char *name;  /* borrowed from the map; NULL = none */
+	uint64_t address; /* modules, threads: 0; functions and pages: vaddr of the start */
+	uint64_t size;	  /* bytes; 0 for modules and threads */
+	uint32_t module;  /* number in the profile, PROFILE_NO_MODULE = none */
+	uint32_t thread;  /* threads only */
+	const char *name; /* borrowed from the map; NULL = none */
 	bool is_function;
 };
 
 /* Heaviest first; equal ones by module, address, thread. */
 struct summary {
-	uint64_t weight; /* of everything */
+	uint64_t weight;				 /* of everything */
 	struct summary_item *modules, *places, *threads; /* owned */
 	size_t module_count, place_count, thread_count;
 };

@@ -108,7 +108,8 @@ static int check_load(const struct elf_segment *s, const struct elf_segment *pre
 	if (s->file_size > s->memory_size)
 		return err_set(e, ERR_FORMAT, "%s: segment at vaddr 0x%lx is larger in the file than in memory", name, s->address.v);
 	if ((s->offset ^ s->address.v) & (PAGE - 1))
-		return err_set(e, ERR_FORMAT, "%s: segment at vaddr 0x%lx cannot be mapped from offset 0x%lx", name, s->address.v, s->offset);
+		return err_set(e, ERR_FORMAT, "%s: segment at vaddr 0x%lx cannot be mapped from offset 0x%lx", name, s->address.v,
+			       s->offset);
 	if (previous && s->address.v < previous->address.v + previous->memory_size)
 		return err_set(e, ERR_FORMAT, "%s: segment at vaddr 0x%lx overlaps or precedes the one before", name, s->address.v);
 	return 0;
@@ -206,7 +207,8 @@ static const struct elf_segment *next_text(const struct elfhead *head, const str
 	return best;
 }
 
-static int hash_segment(struct hash_state *state, const struct elf_segment *s, const struct elf_source *file, const char *name, struct err *e)
+static int hash_segment(struct hash_state *state, const struct elf_segment *s, const struct elf_source *file, const char *name,
+			struct err *e)
 {
 	uint8_t piece[PIECE];
 	for (uint64_t done = 0; done < s->file_size;) {

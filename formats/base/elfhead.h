@@ -48,7 +48,8 @@ struct elfhead {
 	bool dynamic; /* ET_DYN: shared object or PIE; otherwise ET_EXEC */
 	vaddr entry;
 	uint32_t segment_count;
-	struct elf_segment segments[ELFHEAD_SEGMENT_MAX]; /* in table order; PT_LOADs ascend by address, as the ABI asks, and do not overlap */
+	struct elf_segment
+	    segments[ELFHEAD_SEGMENT_MAX]; /* in table order; PT_LOADs ascend by address, as the ABI asks, and do not overlap */
 };
 
 /*

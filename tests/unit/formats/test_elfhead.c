@@ -278,8 +278,8 @@ static void every_truncation_is_refused_or_read_alike(void **state)
 static void malformed_notes_give_no_build_id(void **state)
 {
 	(void)state;
-	static const struct change changes[] = {{NOTE_AT, 5, 0, NULL}, {NOTE_AT + 3, 0xff, 0, NULL}, {NOTE_AT + 7, 0xff, 0, NULL},
-						{NOTE_AT + 4, 6, 0, NULL}, {NOTE_AT + 8, 2, 0, NULL}, {NOTE_AT + 12, 'X', 0, NULL}};
+	static const struct change changes[] = {{NOTE_AT, 5, 0, NULL},	   {NOTE_AT + 3, 0xff, 0, NULL}, {NOTE_AT + 7, 0xff, 0, NULL},
+						{NOTE_AT + 4, 6, 0, NULL}, {NOTE_AT + 8, 2, 0, NULL},	 {NOTE_AT + 12, 'X', 0, NULL}};
 	for (size_t i = 0; i < sizeof changes / sizeof *changes; i++) {
 		struct sample s = sample_make();
 		struct elf_source source = elf_source_of_buffer(s.bytes, sizeof s.bytes);

@@ -61,7 +61,8 @@ static void positions_are_absolute_relative_or_same(void **state)
 	(void)state;
 	struct profile p;
 	struct callgrind_result r;
-	assert_int_equal(read_text(HEADER "ob=(1) /a\nfl=(1) f.c\nfn=(1) main\n0x1000 5 3\n+4 * 2\n* +1 1\n-2 -3 7\n4112 9 1\n", &p, &r, NULL), 0);
+	assert_int_equal(
+	    read_text(HEADER "ob=(1) /a\nfl=(1) f.c\nfn=(1) main\n0x1000 5 3\n+4 * 2\n* +1 1\n-2 -3 7\n4112 9 1\n", &p, &r, NULL), 0);
 	assert_int_equal(p.count_count, 4);
 	assert_int_equal(count_at(&p, 0, 0x1000), 3);
 	assert_int_equal(count_at(&p, 0, 0x1004), 3); /* two lines of one instruction add up */
@@ -102,8 +103,9 @@ static void jumps_are_edges_with_the_taken_count(void **state)
 	(void)state;
 	struct profile p;
 	struct callgrind_result r;
-	assert_int_equal(read_text(HEADER "ob=(1) /a\nfn=(1) main\n0x1010 5 24\njcnd=11/24 +11 *\n* *\n+2 * 13\njump=13 -0x12 *\n* *\n+1 1 1\n"
-					  "job=(2) /b\njump=3 0x1800 0\n* *\n",
+	assert_int_equal(read_text(HEADER
+				   "ob=(1) /a\nfn=(1) main\n0x1010 5 24\njcnd=11/24 +11 *\n* *\n+2 * 13\njump=13 -0x12 *\n* *\n+1 1 1\n"
+				   "job=(2) /b\njump=3 0x1800 0\n* *\n",
 				   &p, &r, NULL),
 			 0);
 	assert_int_equal(r.instructions, 38);
@@ -120,10 +122,11 @@ static void names_are_defined_once_and_referred_to(void **state)
 	(void)state;
 	struct profile p;
 	struct callgrind_result r;
-	assert_int_equal(read_text(HEADER "ob=(7) /a\nfn=(1) (below main)\n0x1000 0 1\nob=(0) /b\n0x1000 0 2\nob=(7)\nfi=(9) i.h\n0x1100 0 4\nfe=(8)\n"
-					  "0x1200 0 8\nob=(0)\n0x1200 0 16\nob=/a\n0x1200 0 32\n",
-				   &p, &r, NULL),
-			 0);
+	assert_int_equal(
+	    read_text(HEADER "ob=(7) /a\nfn=(1) (below main)\n0x1000 0 1\nob=(0) /b\n0x1000 0 2\nob=(7)\nfi=(9) i.h\n0x1100 0 4\nfe=(8)\n"
+			     "0x1200 0 8\nob=(0)\n0x1200 0 16\nob=/a\n0x1200 0 32\n",
+		      &p, &r, NULL),
+	    0);
 	assert_int_equal(p.module_count, 2);
 	assert_int_equal(opened, 2);
 	assert_int_equal(count_at(&p, 0, 0x1200), 40);
@@ -137,10 +140,11 @@ static void several_parts_add_up_and_may_differ_in_events(void **state)
 	(void)state;
 	struct profile p;
 	struct callgrind_result r;
-	assert_int_equal(read_text(HEADER "ob=(1) /a\n0x1000 0 1\n\ntotals: 1\n\n# callgrind format\nversion: 1\npart: 2\nthread: 2\ndesc: x\n"
-					  "positions: instr\nevents: Dr Ir Dw\n\nob=(1) /b\n0x1000 9 5 9\n+1 9\n+1 1 6\nob=(2) /a\n0x1000 0 10 1\n",
-				   &p, &r, NULL),
-			 0);
+	assert_int_equal(
+	    read_text(HEADER "ob=(1) /a\n0x1000 0 1\n\ntotals: 1\n\n# callgrind format\nversion: 1\npart: 2\nthread: 2\ndesc: x\n"
+			     "positions: instr\nevents: Dr Ir Dw\n\nob=(1) /b\n0x1000 9 5 9\n+1 9\n+1 1 6\nob=(2) /a\n0x1000 0 10 1\n",
+		      &p, &r, NULL),
+	    0);
 	assert_int_equal(r.parts, 2);
 	assert_int_equal(count_at(&p, 0, 0x1000), 11);
 	assert_int_equal(count_at(&p, 1, 0x1000), 5);
@@ -154,10 +158,11 @@ static void unknown_objects_and_strange_addresses_are_counted(void **state)
 	(void)state;
 	struct profile p;
 	struct callgrind_result r;
-	assert_int_equal(read_text(HEADER "ob=(1) /a\n0x1000 0 1\n0x3000 0 50\n0xfff 0 2\ncfn=(1)\ncalls=1 0x9000 0\n* * 1\nob=(2) /gone\n0x9 0 3\n"
-					  "ob=(3) ???\n0x8888 0 4\nob=(3)\n+1 0 1\n",
-				   &p, &r, NULL),
-			 0);
+	assert_int_equal(
+	    read_text(HEADER "ob=(1) /a\n0x1000 0 1\n0x3000 0 50\n0xfff 0 2\ncfn=(1)\ncalls=1 0x9000 0\n* * 1\nob=(2) /gone\n0x9 0 3\n"
+			     "ob=(3) ???\n0x8888 0 4\nob=(3)\n+1 0 1\n",
+		      &p, &r, NULL),
+	    0);
 	assert_int_equal(r.outside, 52);
 	assert_int_equal(r.anonymous, 5);
 	assert_int_equal(r.objects, 2);
@@ -174,8 +179,9 @@ static void arrays_are_sorted_and_unique(void **state)
 	(void)state;
 	struct profile p;
 	struct callgrind_result r;
-	assert_int_equal(read_text(HEADER "ob=(1) /a\n0x1020 0 1\njump=1 0x1000 0\n* *\n0x1000 0 1\njump=1 0x1020 0\n* *\njump=4 0x1010 0\n* *\n"
-					  "0x1020 0 1\njcnd=1/1 0x1000 0\n* *\n",
+	assert_int_equal(read_text(HEADER
+				   "ob=(1) /a\n0x1020 0 1\njump=1 0x1000 0\n* *\n0x1000 0 1\njump=1 0x1020 0\n* *\njump=4 0x1010 0\n* *\n"
+				   "0x1020 0 1\njcnd=1/1 0x1000 0\n* *\n",
 				   &p, &r, NULL),
 			 0);
 	assert_int_equal(p.count_count, 2);

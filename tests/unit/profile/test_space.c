@@ -154,12 +154,9 @@ static void process_that_is_gone_is_an_error(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(own_code_is_found_in_its_module),
-	    cmocka_unit_test(addresses_in_no_file_have_no_module),
-	    cmocka_unit_test(new_mapping_replaces_what_it_covers),
-	    cmocka_unit_test(relaid_code_is_translated_before_it_is_looked_up),
-	    cmocka_unit_test(file_that_was_deleted_keeps_its_identity),
-	    cmocka_unit_test(process_that_is_gone_is_an_error),
+	    cmocka_unit_test(own_code_is_found_in_its_module),		cmocka_unit_test(addresses_in_no_file_have_no_module),
+	    cmocka_unit_test(new_mapping_replaces_what_it_covers),	cmocka_unit_test(relaid_code_is_translated_before_it_is_looked_up),
+	    cmocka_unit_test(file_that_was_deleted_keeps_its_identity), cmocka_unit_test(process_that_is_gone_is_an_error),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -10,16 +10,18 @@
 #include <cmocka.h>
 
 static struct module_identity modules[2] = {
-    {.build_id = {1}, .build_id_size = 1, .path = (char *)(uintptr_t)"/a"},
-    {.build_id = {2}, .build_id_size = 1, .path = (char *)(uintptr_t)"/b"},
+    {.build_id = {1}, .build_id_size = 1, .path = (char *)(uintptr_t) "/a"},
+    {.build_id = {2}, .build_id_size = 1, .path = (char *)(uintptr_t) "/b"},
 };
 
 static void samples_are_grouped_by_module_place_and_thread(void **state)
 {
 	(void)state;
 	struct profile_sample samples[] = {
-	    {.address = 0x1010, .module = 0, .thread = 7}, {.address = 0x1ff0, .module = 0, .thread = 8},
-	    {.address = 0x1000, .module = 1, .thread = 8}, {.address = 0x2000, .module = 0, .thread = 8},
+	    {.address = 0x1010, .module = 0, .thread = 7},
+	    {.address = 0x1ff0, .module = 0, .thread = 8},
+	    {.address = 0x1000, .module = 1, .thread = 8},
+	    {.address = 0x2000, .module = 0, .thread = 8},
 	    {.address = 0x99, .module = PROFILE_NO_MODULE, .thread = 8},
 	};
 	struct profile p = {.modules = modules, .module_count = 2, .samples = samples, .sample_count = 5};
@@ -48,8 +50,13 @@ static void functions_are_named_by_the_map_of_their_module(void **state)
 	    {.start = 0x40, .size = 0x10, .parent = 0}, /* its cold part */
 	    {.start = 0x60, .size = 0x10, .parent = 2},
 	};
-	struct map map = {.module = modules[0], .text_base = 0x1000, .text_size = 0x1000, .functions = functions, .function_count = 3,
-			  .strings = strings, .string_size = sizeof strings};
+	struct map map = {.module = modules[0],
+			  .text_base = 0x1000,
+			  .text_size = 0x1000,
+			  .functions = functions,
+			  .function_count = 3,
+			  .strings = strings,
+			  .string_size = sizeof strings};
 	struct profile_count counts[] = {
 	    {.address = 0x1010, .count = 5, .module = 0},   {.address = 0x1048, .count = 6, .module = 0},
 	    {.address = 0x1061, .count = 100, .module = 0}, {.address = 0x1080, .count = 1, .module = 0},
