@@ -243,7 +243,7 @@ static const struct walk_seed *seeds_of(const struct builder *b, const struct dr
 	for (end = low; end < b->seeds.count && b->seeds.data[end].address - start < d->size; end++)
 		;
 	*ret_count = end - low;
-	return b->seeds.data + low;
+	return *ret_count ? b->seeds.data + low : NULL;
 }
 
 static void draft_one(void *context, uint32_t index, unsigned slot)

@@ -217,6 +217,13 @@ static void note_evidence(const struct builder *b, struct part_evidence *parts, 
 		parts[from].split = true;
 }
 
+/* Called, pointed to, or exported: a function in its own right, whatever else leads into it. */
+static bool stands_alone(const struct builder *b, const struct draft *d)
+{
+	const struct image_symbol *symbol = image_symbol_at(b->image, (vaddr){b->image->text_base + d->start});
+	return d->called || d->pointed || (symbol && symbol->is_global);
+}
+
 static int find_parts(const struct builder *b, struct map *m, struct err *e)
 {
 	struct part_evidence *parts = calloc(b->draft_count + 1, sizeof *parts);
@@ -230,11 +237,10 @@ static int find_parts(const struct builder *b, struct map *m, struct err *e)
 	for (uint32_t i = 0; i < b->draft_count; i++) {
 		const struct part_evidence *p = &parts[i];
 		const struct draft *d = &b->drafts[i];
-		if (p->from == MAP_NONE || p->several || !p->split || d->called || d->pointed)
+		if (p->from == MAP_NONE || p->several || !p->split || stands_alone(b, d))
 			continue;
-		/* The parent is a function in its own right: called, pointed to, or at least not only a part of this one. */
-		const struct draft *parent = &b->drafts[p->from];
-		if (!parent->called && !parent->pointed && parts[p->from].from == i)
+		/* The parent is not only a part of this one. */
+		if (!stands_alone(b, &b->drafts[p->from]) && parts[p->from].from == i)
 			continue;
 		m->functions[i].parent = p->from;
 		m->functions[i].flags |= MAP_FUNCTION_PART;
