@@ -47,8 +47,9 @@ static uint32_t function_named(const struct map *m, const char *name)
 }
 
 #define FUNCTION(name) ".globl " #name "\n.type " #name ",@function\n" #name ":\n.cfi_startproc\n"
+#define LOCAL(name) ".type " #name ",@function\n" #name ":\n.cfi_startproc\n"
 /* No symbol, as in a stripped file: a named function counts as one in its own right. */
-#define LOCAL(name) ".L" #name ":\n.cfi_startproc\n"
+#define UNNAMED ".cfi_startproc\n"
 #define END ".cfi_endproc\n"
 
 static void done(struct map *m, struct image *image)
@@ -153,8 +154,8 @@ static void split_part_finds_its_parent(void **state)
 	struct map m;
 	struct image image;
 	(void)state;
-	map_of(".text\n" LOCAL(f_cold) "1: mov $7,%esi\n jmp 2f\n" END FUNCTION(
-		   f) "mov $1,%eax\n test %edi,%edi\n je 1b\n2: ret\n" END FUNCTION(g) "mov $1,%edi\n call f\n ret\n" END,
+	map_of(".text\n" UNNAMED "1: mov $7,%esi\n jmp 2f\n" END FUNCTION(f) "mov $1,%eax\n test %edi,%edi\n je 1b\n2: ret\n" END FUNCTION(
+		   g) "mov $1,%edi\n call f\n ret\n" END,
 	       1, &m, &image);
 	uint32_t f = function_named(&m, "f");
 	uint32_t cold = f - 1; /* the linker's PLT comes first */
