@@ -15,9 +15,9 @@
 
 /*
  * Enters `stub` with the registers of a call and stores what it leaves behind: the stub jumps to the address in registers.rip, which is
- * label 1 here. Registers that the stub restores get values of their own before, so a forgotten one shows.
+ * test_inject_home here, which may exist only once. Registers that the stub restores get values of their own before, so a forgotten one shows.
  */
-static void run_stub(const uint8_t *stub, const uint64_t call[4], uint64_t after[9])
+__attribute__((noinline)) static void run_stub(const uint8_t *stub, const uint64_t call[4], uint64_t after[9])
 {
 	register uint64_t r10 __asm__("r10") = 0;
 	__asm__ volatile("mov %[call], %%r12\n\t"
