@@ -316,17 +316,20 @@ static int read_segments(struct image *image, Elf *elf, Elf64_Phdr *ret_dynamic,
 	if (!image->segments)
 		return err_set(e, ERR_MEMORY, "no memory for %zu segments", count);
 	for (size_t i = 0; i < count; i++) {
-		int status = p[i].p_type == PT_LOAD ? add_segment(image, &p[i], i, e) : 0;
+		/* A damaged header may place the table at an odd offset; libelf hands out the file as it is. */
+		Elf64_Phdr h;
+		memcpy(&h, (const char *)p + i * sizeof h, sizeof h);
+		int status = h.p_type == PT_LOAD ? add_segment(image, &h, i, e) : 0;
 		if (status)
 			return status;
-		if (p[i].p_type == PT_NOTE)
-			read_notes(image, &p[i]);
-		if (p[i].p_type == PT_INTERP)
-			read_interpreter(image, &p[i]);
-		if (p[i].p_type == PT_DYNAMIC)
-			*ret_dynamic = p[i];
-		if (p[i].p_type == PT_GNU_EH_FRAME)
-			*ret_frames = p[i];
+		if (h.p_type == PT_NOTE)
+			read_notes(image, &h);
+		if (h.p_type == PT_INTERP)
+			read_interpreter(image, &h);
+		if (h.p_type == PT_DYNAMIC)
+			*ret_dynamic = h;
+		if (h.p_type == PT_GNU_EH_FRAME)
+			*ret_frames = h;
 	}
 	measure_segments(image);
 	return image->text_size ? 0 : err_set(e, ERR_UNSUPPORTED, "no executable segment");
