@@ -192,7 +192,8 @@ const struct cli_verb cmd_map = {
     .name = "map",
     .arguments = "ELF... [-o FILE|DIR]",
     .summary = "find functions, blocks, jump tables and what may be moved",
-    .details = "Without -o the table is printed and nothing is written. Maps in DIR that are of the same file already are left as they are.",
+    .details =
+	"Without -o the table is printed and nothing is written. Maps in DIR that are of the same file already are left as they are.",
     .options = options,
     .minimum = 0,
     .maximum = -1,

@@ -123,7 +123,8 @@ static void print_insns(const struct subject *s, const struct map_block *b)
 	struct insn insn;
 	for (uint32_t at = 0; bytes && at < b->size; at += insn.length) {
 		vaddr address = map_vaddr(&s->map, b->start + at);
-		if (insn_decode(bytes + at, b->size - at, address, &insn) || operation_format(bytes + at, b->size - at, address, text, sizeof text))
+		if (insn_decode(bytes + at, b->size - at, address, &insn) ||
+		    operation_format(bytes + at, b->size - at, address, text, sizeof text))
 			return;
 		printf("    %lx  %s\n", (unsigned long)address.v, text);
 	}
@@ -178,8 +179,8 @@ static void print_block(const struct subject *s, uint32_t index)
 static json_t *block_json(const struct map *m, uint32_t index)
 {
 	const struct map_block *b = &m->blocks[index];
-	json_t *o = json_pack("{s:I, s:i, s:i, s:s, s:i}", "start", (json_int_t)address_of_block(m, index), "size", b->size, "insns", b->insns,
-			      "terminator", terminators[b->terminator], "flags", b->flags);
+	json_t *o = json_pack("{s:I, s:i, s:i, s:s, s:i}", "start", (json_int_t)address_of_block(m, index), "size", b->size, "insns",
+			      b->insns, "terminator", terminators[b->terminator], "flags", b->flags);
 	if (b->taken != MAP_NONE)
 		json_object_set_new(o, "taken", json_integer((json_int_t)address_of_block(m, b->taken)));
 	if (b->next != MAP_NONE)
@@ -197,8 +198,8 @@ static void print_json(const struct map *m, uint32_t index)
 			json_array_append_new(reasons, json_pack("{s:s, s:s}", "name", map_reason_name(r), "text", map_reason_text(r)));
 	for (uint32_t i = 0; i < f->block_count; i++)
 		json_array_append_new(blocks, block_json(m, f->first_block + i));
-	json_t *o = json_pack("{s:I, s:i, s:s, s:o, s:o, s:I, s:i}", "start", (json_int_t)map_vaddr(m, f->start).v, "size", f->size, "grade",
-			      map_grade_name(f->grade), "reasons", reasons, "blocks", blocks, "parent",
+	json_t *o = json_pack("{s:I, s:i, s:s, s:o, s:o, s:I, s:i}", "start", (json_int_t)map_vaddr(m, f->start).v, "size", f->size,
+			      "grade", map_grade_name(f->grade), "reasons", reasons, "blocks", blocks, "parent",
 			      (json_int_t)map_vaddr(m, m->functions[f->parent].start).v, "flags", f->flags);
 	if (o && name)
 		json_object_set_new(o, "name", json_stringn_nocheck(name, strlen(name)));

@@ -171,7 +171,8 @@ static void *run_some(void *argument)
 
 static int compare_sizes(const void *a, const void *b, void *jobs)
 {
-	const struct batch_job *x = (const struct batch_job *)jobs + *(const size_t *)a, *y = (const struct batch_job *)jobs + *(const size_t *)b;
+	const struct batch_job *x = (const struct batch_job *)jobs + *(const size_t *)a,
+			       *y = (const struct batch_job *)jobs + *(const size_t *)b;
 	if (x->size != y->size)
 		return x->size > y->size ? -1 : 1;
 	return (*(const size_t *)a > *(const size_t *)b) - (*(const size_t *)a < *(const size_t *)b);

@@ -11,8 +11,8 @@
 #include <stdbool.h>
 
 struct batch_job {
-	char *path;   /* owned */
-	char *output; /* owned; NULL: the map is made and thrown away */
+	char *path;	   /* owned */
+	char *output;	   /* owned; NULL: the map is made and thrown away */
 	bool in_directory; /* output is a directory until the build-id is known */
 	bool up_to_date;
 	int status; /* 0 or negated error code, with `error` filled */

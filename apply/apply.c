@@ -114,8 +114,8 @@ static int place_journal(struct apply *a, struct err *e)
 	if (!taken)
 		return err_set(e, ERR_MEMORY, "no memory for %u regions", a->stage.region_count);
 	for (uint32_t i = 0; i < a->stage.region_count; i++)
-		taken[i] = (struct placement_range){a->stage.regions[i].code,
-						    a->stage.regions[i].code_mapped + a->stage.regions[i].data_mapped};
+		taken[i] =
+		    (struct placement_range){a->stage.regions[i].code, a->stage.regions[i].code_mapped + a->stage.regions[i].data_mapped};
 	const struct region *first = &a->stage.regions[0];
 	struct placement_want want = {first->code, {first->code.v + first->code_mapped}, a->journal.mapped, PLAN_PAGE};
 	int status = placement_find(&a->target->maps, taken, a->stage.region_count, &want, &a->journal.address, e);
@@ -330,7 +330,8 @@ static int go_back(struct apply *a, int status, struct err *e)
 	if (failed == -ERR_GONE)
 		return err_set(e, ERR_GONE, "process %d ended meanwhile", a->target->pid);
 	if (failed && a->patched)
-		return err_set(e, ERR_INCONSISTENT, "process %d: failed and could not be taken back; run undo: %s", a->target->pid, why.text);
+		return err_set(e, ERR_INCONSISTENT, "process %d: failed and could not be taken back; run undo: %s", a->target->pid,
+			       why.text);
 	if (a->patched && e) {
 		e->code = ERR_ROLLED_BACK;
 		return -ERR_ROLLED_BACK;
@@ -388,7 +389,8 @@ static void cleanup(struct apply *a)
 	stage_free(&a->stage);
 }
 
-int apply_plan(struct target *t, const struct plan *plan, const struct apply_options *options, struct apply_report *ret_report, struct err *e)
+int apply_plan(struct target *t, const struct plan *plan, const struct apply_options *options, struct apply_report *ret_report,
+	       struct err *e)
 {
 	struct apply a = {.target = t, .options = options};
 	uint64_t begin = monotonic_now();

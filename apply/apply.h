@@ -13,10 +13,10 @@
 #include "formats/plan.h"
 
 struct apply_options {
-	uint64_t max_pause; /* nanoseconds: stopping that takes longer is given up */
-	uint32_t tries;	    /* stops tried; 0 = 1 */
-	bool dry_run;	    /* stop before anything is changed */
-	bool no_huge;	    /* do not ask for huge pages */
+	uint64_t max_pause;  /* nanoseconds: stopping that takes longer is given up */
+	uint32_t tries;	     /* stops tried; 0 = 1 */
+	bool dry_run;	     /* stop before anything is changed */
+	bool no_huge;	     /* do not ask for huge pages */
 	bool without_unwind; /* apply although exceptions could not pass through the image */
 };
 
@@ -28,7 +28,7 @@ struct apply_report {
 		uint64_t bias, code_size, data_size;
 		uint32_t functions, left_out, bound_slots;
 		bool huge;
-	} *modules; /* owned; in plan order, skipped ones last */
+	} * modules; /* owned; in plan order, skipped ones last */
 	uint32_t module_count;
 	uint32_t patches[PATCH_STATE_COUNT]; /* by what became of them; PATCH_WANTED: made */
 	uint32_t threads, moved, stops, stacks_cut;

@@ -82,10 +82,9 @@ static int print_json(pid_t pid, const struct apply_report *r, bool dry_run, str
 	for (unsigned i = 1; i < PATCH_STATE_COUNT; i++)
 		json_object_set_new(dropped, patch_states[i], json_integer(r->patches[i]));
 	json_t *root = json_pack("{s:i, s:b, s:b, s:i, s:f, s:f, s:i, s:i, s:i, s:i, s:o, s:o}", "pid", (int)pid, "dry_run", (int)dry_run,
-				 "repaired", (int)r->repaired, "patches", (int)r->patches[PATCH_WANTED], "pause_ms",
-				 (double)r->pause / 1e6, "stage_ms", (double)r->stage_time / 1e6, "threads", (int)r->threads,
-				 "threads_moved", (int)r->moved, "stops", (int)r->stops, "stacks_cut", (int)r->stacks_cut, "modules",
-				 modules, "patches_not_made", dropped);
+				 "repaired", (int)r->repaired, "patches", (int)r->patches[PATCH_WANTED], "pause_ms", (double)r->pause / 1e6,
+				 "stage_ms", (double)r->stage_time / 1e6, "threads", (int)r->threads, "threads_moved", (int)r->moved,
+				 "stops", (int)r->stops, "stacks_cut", (int)r->stacks_cut, "modules", modules, "patches_not_made", dropped);
 	if (!root)
 		return err_set(e, ERR_MEMORY, "no memory for the report");
 	json_dumpf(root, stdout, JSON_INDENT(2));

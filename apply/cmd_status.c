@@ -77,15 +77,14 @@ static json_t *journal_json(const struct target *t, const struct journal *j)
 	json_t *regions = json_array();
 	for (uint32_t i = 0; i < j->region_count; i++) {
 		const struct journal_region *r = &j->regions[i];
-		json_array_append_new(regions, json_pack("{s:s, s:I, s:I, s:i, s:i, s:I}", "path", r->module.path, "address",
-							 (json_int_t)r->code.v, "code_bytes", (json_int_t)r->code_size, "functions",
-							 (int)(r->functions - r->left_out), "left_out", (int)r->left_out,
-							 "huge_bytes", (json_int_t)huge_bytes(t->pid, r->code)));
+		json_array_append_new(regions,
+				      json_pack("{s:s, s:I, s:I, s:i, s:i, s:I}", "path", r->module.path, "address", (json_int_t)r->code.v,
+						"code_bytes", (json_int_t)r->code_size, "functions", (int)(r->functions - r->left_out),
+						"left_out", (int)r->left_out, "huge_bytes", (json_int_t)huge_bytes(t->pid, r->code)));
 	}
-	return json_pack("{s:s, s:s, s:s, s:I, s:b, s:i, s:s, s:o}", "state", journal_state_text(j->state), "answer", answer(j),
-			 "version", j->version, "applied_at", (json_int_t)j->applied_at, "inherited",
-			 (int)(j->start_time != t->start_time), "patches", (int)made(j), "kept_because", j->kept_because, "modules",
-			 regions);
+	return json_pack("{s:s, s:s, s:s, s:I, s:b, s:i, s:s, s:o}", "state", journal_state_text(j->state), "answer", answer(j), "version",
+			 j->version, "applied_at", (json_int_t)j->applied_at, "inherited", (int)(j->start_time != t->start_time), "patches",
+			 (int)made(j), "kept_because", j->kept_because, "modules", regions);
 }
 
 static int print_all(const struct cli *cli, const struct target *t, const struct journal *list, uint32_t count, struct err *e)
@@ -133,7 +132,8 @@ const struct cli_verb verb_status = {
     .name = "status",
     .arguments = "-p PID",
     .summary = "what is applied to a process",
-    .details = "Read from the journal in the process itself. Exit status 0 whether or not something is applied. The process is not stopped.",
+    .details =
+	"Read from the journal in the process itself. Exit status 0 whether or not something is applied. The process is not stopped.",
     .options = options,
     .minimum = 0,
     .maximum = 0,

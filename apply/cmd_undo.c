@@ -21,10 +21,10 @@ static void print_text(pid_t pid, const struct undo_report *r)
 
 static int print_json(pid_t pid, const struct undo_report *r, struct err *e)
 {
-	json_t *root = json_pack("{s:i, s:i, s:i, s:i, s:i, s:i, s:f, s:I, s:b, s:s}", "pid", (int)pid, "patches", (int)r->patches,
-				 "threads", (int)r->threads, "moved", (int)r->moved, "returns", (int)r->returns, "stops", (int)r->stops,
-				 "pause_ms", (double)r->pause / 1e6, "freed_bytes", (json_int_t)r->freed, "kept", (int)r->kept,
-				 "kept_because", r->kept_because);
+	json_t *root =
+	    json_pack("{s:i, s:i, s:i, s:i, s:i, s:i, s:f, s:I, s:b, s:s}", "pid", (int)pid, "patches", (int)r->patches, "threads",
+		      (int)r->threads, "moved", (int)r->moved, "returns", (int)r->returns, "stops", (int)r->stops, "pause_ms",
+		      (double)r->pause / 1e6, "freed_bytes", (json_int_t)r->freed, "kept", (int)r->kept, "kept_because", r->kept_because);
 	if (!root)
 		return err_set(e, ERR_MEMORY, "no memory for the report");
 	json_dumpf(root, stdout, JSON_INDENT(2));
@@ -66,8 +66,9 @@ const struct cli_verb verb_undo = {
     .name = "undo",
     .arguments = "-p PID",
     .summary = "put the original code back and free the image",
-    .details = "Needs no plan: what was done is written in the process. Also repairs what a killed repave-apply left, and frees an image that\n"
-	       "an earlier undo had to keep.",
+    .details =
+	"Needs no plan: what was done is written in the process. Also repairs what a killed repave-apply left, and frees an image that\n"
+	"an earlier undo had to keep.",
     .options = options,
     .minimum = 0,
     .maximum = 0,

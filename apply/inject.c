@@ -388,5 +388,6 @@ int inject_unmap(struct inject *i, raddr address, uint64_t size, struct err *e)
 	int status = inject_call(i, SYS_munmap, arguments, &result, e);
 	if (status)
 		return status;
-	return result ? err_set(e, ERR_IO, "process %d: unmapping 0x%" PRIx64 ": %s", i->target->pid, address.v, strerror((int)-result)) : 0;
+	return result ? err_set(e, ERR_IO, "process %d: unmapping 0x%" PRIx64 ": %s", i->target->pid, address.v, strerror((int)-result))
+		      : 0;
 }

@@ -108,8 +108,8 @@ static void encode_region(struct writer *w, const struct journal_region *r)
 	write_bytes(w, r->module.build_id, sizeof r->module.build_id);
 	write_u16(w, (uint16_t)length);
 	write_bytes(w, r->module.path, length);
-	const uint64_t numbers[] = {r->bias,	   r->text_base, r->text_size,	 r->code.v,    r->code_mapped, r->code_size,
-				    r->code_hash, r->data.v,	 r->data_mapped, r->data_size, r->data_hash};
+	const uint64_t numbers[] = {r->bias,	  r->text_base, r->text_size,	r->code.v,    r->code_mapped, r->code_size,
+				    r->code_hash, r->data.v,	r->data_mapped, r->data_size, r->data_hash};
 	for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
 		write_u64(w, numbers[i]);
 	write_u32(w, r->functions);

@@ -20,18 +20,18 @@
 #define JOURNAL_REASON_SIZE 128
 
 /* X(name, text): in this order in the format */
-#define JOURNAL_STATES(X)                                                                                                          \
-	X(STAGING, "staging")	/* mappings may exist; nothing of the target's own is changed */                                   \
-	X(PATCHING, "patching") /* the image is complete; any subset of the patches may be written */                              \
-	X(APPLIED, "applied")                                                                                                      \
-	X(UNDOING, "undoing")	/* any subset of the patches may be written */                                                     \
+#define JOURNAL_STATES(X)                                                                                                                  \
+	X(STAGING, "staging")	/* mappings may exist; nothing of the target's own is changed */                                           \
+	X(PATCHING, "patching") /* the image is complete; any subset of the patches may be written */                                      \
+	X(APPLIED, "applied")                                                                                                              \
+	X(UNDOING, "undoing")	/* any subset of the patches may be written */                                                             \
 	X(REVERTED, "reverted") /* no patch is written; the image is still mapped for the reason given */
 
 enum journal_state {
 #define X(name, text) JOURNAL_##name,
 	JOURNAL_STATES(X)
 #undef X
-	JOURNAL_STATE_COUNT
+	    JOURNAL_STATE_COUNT
 };
 
 struct journal_region {

@@ -63,6 +63,6 @@ int modules_find(const struct target *t, const struct plan_module *plan, uint64_
 		}
 		other |= !strcmp(base_name(m->path), base_name(want->path));
 	}
-	return err_set(e, ERR_MISMATCH, other ? "%s: process %d has another build of it mapped" : "%s: not mapped by process %d", want->path,
-		       t->pid);
+	return err_set(e, ERR_MISMATCH, other ? "%s: process %d has another build of it mapped" : "%s: not mapped by process %d",
+		       want->path, t->pid);
 }

@@ -16,7 +16,7 @@ struct moves {
 		const struct region *region; /* borrowed */
 		uint32_t *runs;		     /* owned: indices of runs that can be entered, sorted by original */
 		uint32_t count;
-	} *regions;
+	} * regions;
 	uint32_t count;
 };
 

@@ -165,9 +165,8 @@ int patch_compare(const struct target *t, struct patch_set *set, enum patch_byte
 			const struct patch *p = &set->list[batch[k]];
 			const uint8_t *b = set->read_back + k * PLAN_PATCH_SIZE;
 			if (!as_expected(p, b, expected))
-				return err_set(e, ERR_NO,
-					       "the bytes at 0x%" PRIx64 " are %02x %02x %02x %02x %02x, not what was expected", p->at.v,
-					       b[0], b[1], b[2], b[3], b[4]);
+				return err_set(e, ERR_NO, "the bytes at 0x%" PRIx64 " are %02x %02x %02x %02x %02x, not what was expected",
+					       p->at.v, b[0], b[1], b[2], b[3], b[4]);
 		}
 		filled = 0;
 	}

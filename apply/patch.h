@@ -19,10 +19,10 @@
 
 enum patch_state {
 	PATCH_WANTED,
-	PATCH_LEFT_OUT,	  /* its function differs in memory */
-	PATCH_CROSSES,	  /* it lies on two pages */
-	PATCH_UNREACHED,  /* the target is further than 2 GiB */
-	PATCH_PC_INSIDE,  /* a saved PC points between its bytes */
+	PATCH_LEFT_OUT,	 /* its function differs in memory */
+	PATCH_CROSSES,	 /* it lies on two pages */
+	PATCH_UNREACHED, /* the target is further than 2 GiB */
+	PATCH_PC_INSIDE, /* a saved PC points between its bytes */
 	PATCH_STATE_COUNT,
 };
 

@@ -79,8 +79,8 @@ static bool grows(const struct procmap *m)
 	return !strncmp(m->path, "[stack", 6);
 }
 
-int placement_find(const struct procmaps *maps, const struct placement_range *taken, size_t taken_count,
-		   const struct placement_want *want, raddr *ret_address, struct err *e)
+int placement_find(const struct procmaps *maps, const struct placement_range *taken, size_t taken_count, const struct placement_want *want,
+		   raddr *ret_address, struct err *e)
 {
 	struct window reach = reach_of(want);
 	struct best best = {0};
@@ -100,9 +100,8 @@ int placement_find(const struct procmaps *maps, const struct placement_range *ta
 			try_gap(taken, taken_count, want, gap, &best);
 	}
 	if (!best.found)
-		return err_set(e, ERR_REFUSED,
-			       "no free %" PRIu64 " bytes within 2 GiB of the module at 0x%" PRIx64 "-0x%" PRIx64, want->size,
-			       want->load_low.v, want->load_high.v);
+		return err_set(e, ERR_REFUSED, "no free %" PRIu64 " bytes within 2 GiB of the module at 0x%" PRIx64 "-0x%" PRIx64,
+			       want->size, want->load_low.v, want->load_high.v);
 	ret_address->v = best.address;
 	return 0;
 }

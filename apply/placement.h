@@ -17,9 +17,10 @@ struct placement_range {
 };
 
 struct placement_want {
-	raddr load_low, load_high; /* [low, high): every byte of the new range must reach every byte of this with a signed 32-bit distance */
-	uint64_t size;		   /* bytes, rounded up to pages by the caller */
-	uint64_t alignment;	   /* of the address; a power of two, at least a page */
+	raddr load_low,
+	    load_high;	    /* [low, high): every byte of the new range must reach every byte of this with a signed 32-bit distance */
+	uint64_t size;	    /* bytes, rounded up to pages by the caller */
+	uint64_t alignment; /* of the address; a power of two, at least a page */
 };
 
 /*
@@ -27,7 +28,7 @@ struct placement_want {
  * below the module, else nearest above; for a module in the first 4 GiB (non-PIE: its heap grows right behind it) the highest in reach. Never next
  * to a stack. ERR_REFUSED when nothing fits.
  */
-int placement_find(const struct procmaps *maps, const struct placement_range *taken, size_t taken_count,
-		   const struct placement_want *want, raddr *ret_address, struct err *e) MUST_CHECK;
+int placement_find(const struct procmaps *maps, const struct placement_range *taken, size_t taken_count, const struct placement_want *want,
+		   raddr *ret_address, struct err *e) MUST_CHECK;
 
 #endif

@@ -259,8 +259,7 @@ static int bind_slot(const struct stage *s, struct region *r, const struct plan_
 	uint8_t bound[6] = {0x67, 0, 0, 0, 0, 0x90};
 	uint8_t *branch = call ? bound + 1 : bound;
 	raddr from = {region_image(r, slot->at).v + (call ? 1 : 0)};
-	if (!put_branch(branch, call ? 0xe8 : 0xe9, from, newest_entry(s, value)) &&
-	    !put_branch(branch, call ? 0xe8 : 0xe9, from, value))
+	if (!put_branch(branch, call ? 0xe8 : 0xe9, from, newest_entry(s, value)) && !put_branch(branch, call ? 0xe8 : 0xe9, from, value))
 		return 0;
 	memcpy(code, bound, sizeof bound);
 	r->bound_slots++;

@@ -16,10 +16,10 @@
 struct region {
 	const struct plan_module *plan; /* borrowed */
 	uint64_t bias;
-	raddr code, data;		    /* where they go; data.v == code.v + plan->data_offset */
-	uint64_t code_mapped, data_mapped;  /* bytes of the mappings, whole pages; data_mapped 0: none */
-	uint8_t *code_bytes, *data_bytes;   /* owned: plan bytes, relocated */
-	bool *left_out;			    /* owned, per function: differs in memory, so it stays as it is */
+	raddr code, data;		   /* where they go; data.v == code.v + plan->data_offset */
+	uint64_t code_mapped, data_mapped; /* bytes of the mappings, whole pages; data_mapped 0: none */
+	uint8_t *code_bytes, *data_bytes;  /* owned: plan bytes, relocated */
+	bool *left_out;			   /* owned, per function: differs in memory, so it stays as it is */
 	uint32_t left_out_count, bound_slots;
 	bool huge;
 };

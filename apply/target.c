@@ -125,7 +125,7 @@ static pid_t living_task(pid_t pid)
 		uint16_t length;
 		uint8_t type;
 		char name[];
-	} *entry;
+	} * entry;
 	_Alignas(8) char buffer[4096];
 	pid_t found = 0;
 	long got;

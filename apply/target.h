@@ -19,8 +19,8 @@
 struct target {
 	pid_t pid;
 	int pidfd, mem_fd, task_fd, lock_fd;
-	uint64_t start_time; /* clock ticks after boot, /proc/PID/stat field 22 */
-	bool seccomp_filter; /* injected calls need PTRACE_O_SUSPEND_SECCOMP */
+	uint64_t start_time;  /* clock ticks after boot, /proc/PID/stat field 22 */
+	bool seccomp_filter;  /* injected calls need PTRACE_O_SUSPEND_SECCOMP */
 	struct procmaps maps; /* of the last target_refresh */
 };
 

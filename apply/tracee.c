@@ -61,7 +61,7 @@ uint32_t tracee_list(const struct target *t, pid_t *tids, uint32_t room)
 		uint16_t length;
 		uint8_t type;
 		char name[];
-	} *entry;
+	} * entry;
 	_Alignas(8) char buffer[8192];
 	uint32_t count = 0;
 	long got;
@@ -217,8 +217,7 @@ static int wait_all(struct tracees *s, uint64_t deadline, struct err *e)
 	}
 	for (uint32_t i = 0; i < s->count; i++)
 		if (s->list[i].state == TRACEE_PENDING)
-			return err_set(e, ERR_BUSY,
-				       "thread %d did not stop in time (in an uninterruptible call such as vfork, or starved)",
+			return err_set(e, ERR_BUSY, "thread %d did not stop in time (in an uninterruptible call such as vfork, or starved)",
 				       s->list[i].tid);
 	return err_set(e, ERR_BUSY, "process %d did not stop in time", s->target->pid);
 }
@@ -231,7 +230,7 @@ static int refuse_sharers(const struct tracees *s, struct err *e)
 		uint16_t length;
 		uint8_t type;
 		char name[];
-	} *entry;
+	} * entry;
 	_Alignas(8) char buffer[8192];
 	int fd = open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0)

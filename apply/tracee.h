@@ -29,9 +29,9 @@ enum tracee_state {
 
 struct tracee {
 	pid_t tid;
-	uint8_t state;	    /* enum tracee_state */
-	bool changed;	    /* registers are to be written back before it runs */
-	int signal;	    /* delivery of this signal was interrupted; handed back when it runs on. 0 = none */
+	uint8_t state;	     /* enum tracee_state */
+	bool changed;	     /* registers are to be written back before it runs */
+	int signal;	     /* delivery of this signal was interrupted; handed back when it runs on. 0 = none */
 	uint64_t moved_from; /* the PC before moves_out_of_patches changed it; 0 = it did not */
 	struct user_regs_struct registers;
 };

@@ -20,9 +20,9 @@ struct undo_report {
 	uint32_t patches;	 /* taken back */
 	uint32_t moved, returns; /* PCs moved home, return addresses rewritten */
 	uint32_t threads, stops;
-	uint64_t pause;	    /* nanoseconds, of the longest stop */
-	uint64_t freed;	    /* bytes unmapped */
-	bool kept;	    /* the image stays mapped, nothing leads into it any more but what was in it */
+	uint64_t pause; /* nanoseconds, of the longest stop */
+	uint64_t freed; /* bytes unmapped */
+	bool kept;	/* the image stays mapped, nothing leads into it any more but what was in it */
 	char kept_because[JOURNAL_REASON_SIZE];
 };
 

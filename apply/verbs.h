@@ -9,7 +9,10 @@
 
 extern const struct cli_verb verb_apply, verb_status, verb_undo, verb_verify;
 
-#define VERB_PID_OPTION {"pid", 'p', CLI_NUMBER, "PID", "the process"}
+#define VERB_PID_OPTION                                                                                                                    \
+	{                                                                                                                                  \
+		"pid", 'p', CLI_NUMBER, "PID", "the process"                                                                               \
+	}
 
 /* Opens the process of -p. ERR_USAGE without -p; else as target_open. */
 int verb_open_target(const struct cli *cli, struct target *ret_target, struct err *e) MUST_CHECK;

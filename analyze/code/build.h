@@ -32,8 +32,8 @@ struct builder {
 	uint32_t draft_count;
 	uint32_t *page_first; /* per 4 KiB of text: the first draft that ends after the page's start */
 	uint32_t page_count;
-	uint8_t *import_special; /* [image->import_count] enum special */
-	VEC(struct walk_seed) seeds;	 /* sorted by address, unique */
+	uint8_t *import_special;     /* [image->import_count] enum special */
+	VEC(struct walk_seed) seeds; /* sorted by address, unique */
 	VEC(uint64_t) noreturn;
 	bool no_memory;
 };

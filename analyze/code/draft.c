@@ -147,7 +147,8 @@ static uint32_t block_that_ends_with(const struct filler *f, uint32_t offset)
 		else
 			high = middle;
 	}
-	if (!low || f->blocks.data[low - 1].terminator != MAP_JUMP_INDIRECT || f->blocks.data[low - 1].start + f->blocks.data[low - 1].size <= offset)
+	if (!low || f->blocks.data[low - 1].terminator != MAP_JUMP_INDIRECT ||
+	    f->blocks.data[low - 1].start + f->blocks.data[low - 1].size <= offset)
 		return MAP_NONE;
 	return (uint32_t)low - 1;
 }
@@ -209,7 +210,8 @@ static void *fit(void *data, size_t count, size_t element)
 	return fitted ? fitted : data;
 }
 
-#define TAKE(d, f, name, counter) ((d)->name = fit((f)->name.data, (f)->name.count, sizeof *(f)->name.data), (d)->counter = (uint32_t)(f)->name.count)
+#define TAKE(d, f, name, counter)                                                                                                          \
+	((d)->name = fit((f)->name.data, (f)->name.count, sizeof *(f)->name.data), (d)->counter = (uint32_t)(f)->name.count)
 
 int draft_fill(struct builder *b, uint32_t index, const struct walk *w)
 {

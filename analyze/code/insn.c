@@ -46,7 +46,7 @@ static uint8_t branch_kind(const ZydisDecodedInstruction *z)
 		return INSN_PLAIN;
 	default:
 		return z->meta.category == ZYDIS_CATEGORY_UNCOND_BR || z->meta.category == ZYDIS_CATEGORY_COND_BR ? INSN_UNSUPPORTED
-														   : INSN_PLAIN;
+														  : INSN_PLAIN;
 	}
 }
 

@@ -27,9 +27,9 @@ enum insn_kind {
 struct insn {
 	uint64_t target; /* vaddr: of a direct branch, or of a rip-relative operand when rip_field != 0 */
 	uint8_t length;
-	uint8_t kind;	   /* enum insn_kind */
-	uint8_t condition; /* BRANCH: low nibble of the opcode (0 = o, 1 = no, ...) */
-	uint8_t rip_field; /* offset inside the instruction of a rip-relative disp32, 0 if there is none */
+	uint8_t kind;	       /* enum insn_kind */
+	uint8_t condition;     /* BRANCH: low nibble of the opcode (0 = o, 1 = no, ...) */
+	uint8_t rip_field;     /* offset inside the instruction of a rip-relative disp32, 0 if there is none */
 	uint8_t relative_size; /* direct branches: bytes of the displacement (1 or 4; 2 is INSN_UNSUPPORTED) */
 	uint8_t is_endbr, is_nop, has_bnd_or_notrack;
 };

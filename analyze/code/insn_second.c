@@ -136,7 +136,8 @@ int insn_second_decode(struct insn_second *context, const uint8_t *bytes, size_t
 	const cs_insn *c = context->insn;
 	insn.length = (uint8_t)c->size;
 	insn.kind = kind_of(c);
-	if (c->id == X86_INS_XBEGIN || insn.kind == INSN_JUMP || insn.kind == INSN_CALL || insn.kind == INSN_BRANCH || insn.kind == INSN_BRANCH_SHORT)
+	if (c->id == X86_INS_XBEGIN || insn.kind == INSN_JUMP || insn.kind == INSN_CALL || insn.kind == INSN_BRANCH ||
+	    insn.kind == INSN_BRANCH_SHORT)
 		fill_branch(c, &insn);
 	else
 		fill_operand(c, at, &insn);

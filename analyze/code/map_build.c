@@ -25,7 +25,8 @@ uint32_t builder_draft_at(const struct builder *b, uint32_t offset)
 		else
 			high = middle;
 	}
-	return low < b->draft_count && b->drafts[low].start <= offset && offset - b->drafts[low].start < b->drafts[low].size ? low : MAP_NONE;
+	return low < b->draft_count && b->drafts[low].start <= offset && offset - b->drafts[low].start < b->drafts[low].size ? low
+															     : MAP_NONE;
 }
 
 uint32_t builder_draft_of(const struct builder *b, uint64_t address)

@@ -88,7 +88,8 @@ static void grade_addresses(const struct builder *b, struct map *m, const uint64
 static void grade_rseq(const struct builder *b, struct map *m)
 {
 	const struct image *image = b->image;
-	for (size_t i = image_pointer_from(image, image->rseq); i < image->pointer_count && image->pointers[i].place - image->rseq < image->rseq_size; i++) {
+	for (size_t i = image_pointer_from(image, image->rseq);
+	     i < image->pointer_count && image->pointers[i].place - image->rseq < image->rseq_size; i++) {
 		uint32_t function = builder_draft_of(b, image->pointers[i].value);
 		if (function != MAP_NONE)
 			reason(m, function, MAP_REASON_RSEQ);

@@ -188,10 +188,10 @@ bool trace_loaded(struct walk *w, uint32_t offset, uint8_t r)
 struct subject {
 	bool in_memory;
 	uint8_t reg, base;
-	uint8_t width;	    /* bits of it that matter */
+	uint8_t width; /* bits of it that matter */
 	int64_t displacement;
-	uint64_t natural;   /* bound that its own extension gives, 0 = none */
-	uint64_t found;	    /* bound of a narrow compare that counts only if the value turns out to be extended from `found_width` bits */
+	uint64_t natural; /* bound that its own extension gives, 0 = none */
+	uint64_t found;	  /* bound of a narrow compare that counts only if the value turns out to be extended from `found_width` bits */
 	uint8_t found_width;
 	bool has_condition; /* a conditional branch was passed and its flags are not explained yet */
 	uint8_t condition;

@@ -250,7 +250,8 @@ static int prepare(struct walk *w, uint64_t start, uint32_t size)
 	w->reasons = 0;
 	w->unknown_jump = w->no_memory = false;
 	w->edges_for = SIZE_MAX;
-	w->insns.count = w->work.count = w->jumps.count = w->deferred.count = w->tables.count = w->targets.count = w->references.count = w->data.count = 0;
+	w->insns.count = w->work.count = w->jumps.count = w->deferred.count = w->tables.count = w->targets.count = w->references.count =
+	    w->data.count = 0;
 	w->bytes = image_bytes(w->image, (vaddr){start}, size);
 	if (size > w->capacity) {
 		size_t capacity = size + size / 2 + 4096;

@@ -10,20 +10,29 @@
 #include "formats/base/vec.h"
 #include "formats/map.h"
 
-enum walk_mark { /* a set per byte of the function */
-	WALK_START = 1u << 0,	 /* first byte of a reached instruction */
-	WALK_BODY = 1u << 1,	 /* another byte of one */
-	WALK_LEADER = 1u << 2,	 /* a block starts here */
-	WALK_TARGET = 1u << 3,	 /* reached other than by falling into it */
-	WALK_PAD = 1u << 4,
-	WALK_TABLE = 1u << 5,
-	WALK_POINTED = 1u << 6,
-	WALK_NORETURN = 1u << 7, /* on the first byte of a call: control does not come back */
-	WALK_EXTERNAL = 1u << 8, /* something outside the function leads here */
+enum walk_mark {			/* a set per byte of the function */
+		 WALK_START = 1u << 0,	/* first byte of a reached instruction */
+		 WALK_BODY = 1u << 1,	/* another byte of one */
+		 WALK_LEADER = 1u << 2, /* a block starts here */
+		 WALK_TARGET = 1u << 3, /* reached other than by falling into it */
+		 WALK_PAD = 1u << 4,
+		 WALK_TABLE = 1u << 5,
+		 WALK_POINTED = 1u << 6,
+		 WALK_NORETURN = 1u << 7, /* on the first byte of a call: control does not come back */
+		 WALK_EXTERNAL = 1u << 8, /* something outside the function leads here */
 };
 
 /* Something in this function that leads or points to an address elsewhere, or into the middle of itself. */
-enum walk_reference_kind { WALK_BRANCH, WALK_BRANCH_CONDITIONAL, WALK_CALL, WALK_PAD_REFERENCE, WALK_TABLE_REFERENCE, WALK_TABLE_GUESS, WALK_POINTER, WALK_POINTER_GUESS };
+enum walk_reference_kind {
+	WALK_BRANCH,
+	WALK_BRANCH_CONDITIONAL,
+	WALK_CALL,
+	WALK_PAD_REFERENCE,
+	WALK_TABLE_REFERENCE,
+	WALK_TABLE_GUESS,
+	WALK_POINTER,
+	WALK_POINTER_GUESS
+};
 struct walk_reference {
 	uint64_t target;
 	uint32_t function; /* index of the function that refers, or MAP_NONE */
@@ -33,7 +42,7 @@ struct walk_reference {
 struct walk_seed {
 	uint64_t address;
 	uint16_t marks; /* WALK_TARGET, ... to set there */
-	uint8_t guess; /* nothing proves that it is code: ignored where it hits the middle of an instruction or does not decode */
+	uint8_t guess;	/* nothing proves that it is code: ignored where it hits the middle of an instruction or does not decode */
 };
 
 struct walk_insn {
@@ -70,12 +79,12 @@ struct walk {
 	size_t capacity;
 	VEC(struct walk_insn) insns;
 	VEC(uint32_t) work;
-	VEC(uint32_t) jumps; /* offsets of indirect jumps not yet looked at */
+	VEC(uint32_t) jumps;	/* offsets of indirect jumps not yet looked at */
 	VEC(uint32_t) deferred; /* those without a proof: their guesses wait until all that is known has been followed */
 	VEC(struct walk_table) tables;
-	VEC(uint64_t) targets; /* vaddrs of table entries, sorted and unique per table */
+	VEC(uint64_t) targets;		       /* vaddrs of table entries, sorted and unique per table */
 	VEC(struct walk_reference) references; /* `function` is not filled here */
-	VEC(struct walk_edge) edges; /* direct branches inside the function by target, made for edges_for instructions */
+	VEC(struct walk_edge) edges;	       /* direct branches inside the function by target, made for edges_for instructions */
 	size_t edges_for;
 	VEC(uint64_t) data; /* rip-relative data addresses, for the end of unproven tables */
 	bool unknown_jump, no_memory;

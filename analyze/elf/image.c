@@ -142,8 +142,8 @@ static int check_header(const struct image *image, const char *path, struct err 
 static int add_segment(struct image *image, const Elf64_Phdr *p, size_t index, struct err *e)
 {
 	if (!image_file_bytes(image, p->p_offset, p->p_filesz))
-		return err_set(e, ERR_FORMAT, "segment %zu: file bytes 0x%lx+0x%lx lie outside the file", index,
-			       (unsigned long)p->p_offset, (unsigned long)p->p_filesz);
+		return err_set(e, ERR_FORMAT, "segment %zu: file bytes 0x%lx+0x%lx lie outside the file", index, (unsigned long)p->p_offset,
+			       (unsigned long)p->p_filesz);
 	if (p->p_filesz > p->p_memsz || p->p_vaddr + p->p_memsz < p->p_vaddr || p->p_vaddr + p->p_memsz > (uint64_t)1 << 47)
 		return err_set(e, ERR_FORMAT, "segment %zu: address range 0x%lx+0x%lx is impossible", index, (unsigned long)p->p_vaddr,
 			       (unsigned long)p->p_memsz);
@@ -153,13 +153,13 @@ static int add_segment(struct image *image, const Elf64_Phdr *p, size_t index, s
 			return err_set(e, ERR_FORMAT, "segments %zu and %zu overlap in memory", i, index);
 	}
 	image->segments[image->segment_count++] = (struct image_segment){
-		.vaddr = p->p_vaddr,
-		.memory_size = p->p_memsz,
-		.offset = p->p_offset,
-		.file_size = p->p_filesz,
-		.readable = p->p_flags & PF_R,
-		.writable = p->p_flags & PF_W,
-		.executable = p->p_flags & PF_X,
+	    .vaddr = p->p_vaddr,
+	    .memory_size = p->p_memsz,
+	    .offset = p->p_offset,
+	    .file_size = p->p_filesz,
+	    .readable = p->p_flags & PF_R,
+	    .writable = p->p_flags & PF_W,
+	    .executable = p->p_flags & PF_X,
 	};
 	return 0;
 }

@@ -58,22 +58,24 @@ struct image {
 	struct image_symbol *symbols; /* sorted by (vaddr, global first, name) */
 	struct image_import *imports; /* sorted by slot */
 	struct image_fde *fdes;	      /* sorted by start */
-	uint64_t *code_pointers;      /* vaddrs in executable segments that stand in data (relative relocations, .init_array; in non-PIE also aligned
+	/* vaddrs in executable segments that stand in data (relative relocations, .init_array; in non-PIE also aligned
 					 words of data segments), sorted, unique */
+	uint64_t *code_pointers;
 	struct image_pointer *pointers; /* where those addresses stand, sorted by place. Without relocations (pie == false) a guess */
 	uint64_t *init_fini;		/* the entry point, DT_INIT, DT_FINI and all of the init and fini arrays; sorted, unique */
 	uint64_t *resolvers;		/* IFUNC resolvers; sorted, unique */
 	size_t pointer_count, init_fini_count, resolver_count;
 	size_t segment_count, symbol_count, import_count, fde_count, code_pointer_count;
-	uint64_t text_base, text_size; /* executable span, vaddr and bytes */
-	uint64_t load_low, load_high;  /* span of all PT_LOADs */
+	uint64_t text_base, text_size;	  /* executable span, vaddr and bytes */
+	uint64_t load_low, load_high;	  /* span of all PT_LOADs */
 	uint64_t eh_frame, eh_frame_size; /* vaddr, bytes; 0 if none */
-	struct image_range *code_ranges;  /* sections of code (inside executable segments); the segments themselves without section headers */
+	/* sections of code (inside executable segments); the segments themselves without section headers */
+	struct image_range *code_ranges;
 	size_t code_range_count;
-	uint64_t rseq, rseq_size;	  /* vaddr, bytes of the section __rseq_cs; 0 if none */
-	const char **needed;		  /* DT_NEEDED names, in file order; borrowed names, owned array */
+	uint64_t rseq, rseq_size;	      /* vaddr, bytes of the section __rseq_cs; 0 if none */
+	const char **needed;		      /* DT_NEEDED names, in file order; borrowed names, owned array */
 	const char *runpath, *rpath, *soname; /* borrowed, NULL if absent */
-	const char *interpreter;	  /* PT_INTERP, borrowed, NULL if absent */
+	const char *interpreter;	      /* PT_INTERP, borrowed, NULL if absent */
 	size_t needed_count;
 	bool pie, is_go;
 };

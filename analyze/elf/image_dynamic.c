@@ -89,8 +89,8 @@ static void locate_symbols(const struct image *image, struct dynamic *d, const E
 {
 	size_t left = 0;
 	const uint8_t *bytes = d->value[DT_SYMTAB] ? image_bytes_left(image, (vaddr){d->value[DT_SYMTAB]}, &left) : NULL;
-	size_t count = section->sh_size && section->sh_addr == d->value[DT_SYMTAB] ? section->sh_size / sizeof(Elf64_Sym)
-										   : count_by_hash(image, d);
+	size_t count =
+	    section->sh_size && section->sh_addr == d->value[DT_SYMTAB] ? section->sh_size / sizeof(Elf64_Sym) : count_by_hash(image, d);
 	if (!bytes)
 		count = 0;
 	if (count > left / sizeof(Elf64_Sym))

@@ -81,7 +81,8 @@ static bool try_directory(const char *directory, size_t length, const char *orig
 	if (length >= sizeof token - 1 && !strncmp(directory, token, sizeof token - 1))
 		size = snprintf(path, PATH_MAX, "%s%.*s/%s", origin, (int)(length - sizeof token + 1), directory + sizeof token - 1, name);
 	else if (length >= sizeof braced - 1 && !strncmp(directory, braced, sizeof braced - 1))
-		size = snprintf(path, PATH_MAX, "%s%.*s/%s", origin, (int)(length - sizeof braced + 1), directory + sizeof braced - 1, name);
+		size =
+		    snprintf(path, PATH_MAX, "%s%.*s/%s", origin, (int)(length - sizeof braced + 1), directory + sizeof braced - 1, name);
 	else
 		size = snprintf(path, PATH_MAX, "%.*s/%s", (int)length, directory, name);
 	return size > 0 && size < PATH_MAX && usable(path);

@@ -7,8 +7,8 @@
 #include <string.h>
 
 #define NONE UINT32_MAX
-#define SPLIT_ALWAYS 24	   /* a chain of at most this many blocks is tried at every split */
-#define CHAIN_MAX 2048	   /* longer chains are not merged any more: the score has no reach over such distances */
+#define SPLIT_ALWAYS 24 /* a chain of at most this many blocks is tried at every split */
+#define CHAIN_MAX 2048	/* longer chains are not merged any more: the score has no reach over such distances */
 #define GAIN_LEAST 1e-9
 
 /* A pair of chains with jumps between them. */
@@ -44,7 +44,7 @@ struct candidate {
 struct work {
 	const struct exttsp_problem *p;
 	struct chain *chains;
-	uint32_t *chain_of, *index; /* [node] its chain and position in it */
+	uint32_t *chain_of, *index;		   /* [node] its chain and position in it */
 	uint32_t *first_out, *out, *first_in, *in; /* jumps by node */
 	uint64_t *address;
 	uint32_t *next_jump; /* [jump] */
@@ -383,8 +383,8 @@ static int add_jump(struct work *w, uint32_t k)
 	}
 	if (pair == NONE) {
 		pair = (uint32_t)w->pairs.count;
-		if (vec_push(&w->pairs, (struct pair){{j->from, j->to}, NONE, NONE, 0, 0}) ||
-		    vec_push(&w->chains[j->from].pairs, pair) || vec_push(&w->chains[j->to].pairs, pair))
+		if (vec_push(&w->pairs, (struct pair){{j->from, j->to}, NONE, NONE, 0, 0}) || vec_push(&w->chains[j->from].pairs, pair) ||
+		    vec_push(&w->chains[j->to].pairs, pair))
 			return -1;
 	}
 	w->mark[j->to] = pair;

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SWEEPS 3		/* over the call graph */
+#define SWEEPS 3		    /* over the call graph */
 #define WANT_MAX (INT64_C(1) << 40) /* keeps sums of flows far from overflow */
 
 struct work {
@@ -107,7 +107,9 @@ static void fill_edge_wants(struct work *w)
 	in->edges_known = true;
 	for (uint32_t k = 0; k < w->cfg.edge_count; k++) {
 		const struct cfg_edge *edge = &w->cfg.edges[k];
-		const uint64_t *seen = edge->kind == CFG_TAKEN ? w->evidence.taken : edge->kind == CFG_NEXT ? w->evidence.next : w->evidence.table;
+		const uint64_t *seen = edge->kind == CFG_TAKEN	? w->evidence.taken
+				       : edge->kind == CFG_NEXT ? w->evidence.next
+								: w->evidence.table;
 		bool known = edge->kind == CFG_TABLE || w->map->blocks[w->cfg.block[edge->from]].terminator == MAP_BRANCH;
 		in->edge_want[k] = known ? (int64_t)least_of(seen[edge->slot], WANT_MAX) : -1;
 	}

@@ -20,12 +20,12 @@ struct flow_arc {
 };
 
 struct flow {
-	uint64_t *block;     /* [map->block_count] executions */
-	uint64_t *taken;     /* [map->block_count] times the block's taken edge was followed (also tail jumps that leave the function) */
-	uint64_t *next;	     /* [map->block_count] times the fall-through edge was followed */
-	uint64_t *table;     /* [map->table_target_count] times this target of its jump table was taken */
-	uint64_t *call;	     /* [map->call_count] times the call was made */
-	uint64_t *sampled;   /* [map->block_count] raw weight seen in the profile, before inference */
+	uint64_t *block;   /* [map->block_count] executions */
+	uint64_t *taken;   /* [map->block_count] times the block's taken edge was followed (also tail jumps that leave the function) */
+	uint64_t *next;	   /* [map->block_count] times the fall-through edge was followed */
+	uint64_t *table;   /* [map->table_target_count] times this target of its jump table was taken */
+	uint64_t *call;	   /* [map->call_count] times the call was made */
+	uint64_t *sampled; /* [map->block_count] raw weight seen in the profile, before inference */
 	uint64_t sampled_outside; /* weight in the module that fell in no block */
 	uint64_t sampled_total;	  /* all weight in the module */
 	struct flow_arc *arcs;	  /* sorted by (call, function), unique */

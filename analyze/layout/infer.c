@@ -21,10 +21,10 @@ static int reserve_blocks(struct infer *in, size_t need, struct err *e)
 		void **at;
 		size_t size;
 	} arrays[] = {
-	    {(void **)&in->want, 8}, {(void **)&in->floor, 8}, {(void **)&in->block, 8},   {(void **)&in->enter, 8},
-	    {(void **)&in->quit, 8}, {(void **)&in->near_in, 8}, {(void **)&in->near_out, 8}, {(void **)&in->heap, 4},
-	    {(void **)&in->heap_at, 4}, {(void **)&in->way_in, 4}, {(void **)&in->way_out, 4}, {(void **)&in->queue, 4},
-	    {(void **)&in->length, 2}, {(void **)&in->cold, 1}, {(void **)&in->entrance, 1},
+	    {(void **)&in->want, 8},	{(void **)&in->floor, 8},   {(void **)&in->block, 8},	 {(void **)&in->enter, 8},
+	    {(void **)&in->quit, 8},	{(void **)&in->near_in, 8}, {(void **)&in->near_out, 8}, {(void **)&in->heap, 4},
+	    {(void **)&in->heap_at, 4}, {(void **)&in->way_in, 4},  {(void **)&in->way_out, 4},	 {(void **)&in->queue, 4},
+	    {(void **)&in->length, 2},	{(void **)&in->cold, 1},    {(void **)&in->entrance, 1},
 	};
 	for (size_t i = 0; i < sizeof arrays / sizeof *arrays; i++) {
 		void *grown = realloc(*arrays[i].at, n * arrays[i].size);
@@ -75,7 +75,7 @@ int infer_prepare(struct infer *in, const struct cfg *cfg, struct err *e)
 
 void infer_free(struct infer *in)
 {
-	void *all[] = {in->want, in->floor, in->block,  in->enter, in->quit,	in->near_in, in->near_out, in->heap,	 in->heap_at,
+	void *all[] = {in->want,   in->floor,	in->block, in->enter,  in->quit, in->near_in,  in->near_out, in->heap,	   in->heap_at,
 		       in->way_in, in->way_out, in->queue, in->length, in->cold, in->entrance, in->edge,     in->edge_want};
 	for (size_t i = 0; i < sizeof all / sizeof *all; i++)
 		free(all[i]);

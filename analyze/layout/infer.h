@@ -22,12 +22,12 @@ struct infer {
 	int64_t *want;	/* flow in units, 0 = not seen */
 	int64_t *floor; /* from the call graph: at least about this much, 0 = nothing known */
 	uint8_t *cold;
-	uint16_t *length;	/* instructions, at least 1 */
-	uint8_t *entrance;	/* control may come from outside the group: 1 normally, 2 seldom (landing pad), 0 never */
-	int64_t *edge_want;	/* [edge_count]; -1 = not known. Used only when edges_known */
+	uint16_t *length;   /* instructions, at least 1 */
+	uint8_t *entrance;  /* control may come from outside the group: 1 normally, 2 seldom (landing pad), 0 never */
+	int64_t *edge_want; /* [edge_count]; -1 = not known. Used only when edges_known */
 	bool edges_known;
-	bool smooth;	/* give unsampled ways their share */
-	double prior;	/* weight of the prior in samples; infer_prepare sets the measured best, 0.05 */
+	bool smooth;  /* give unsampled ways their share */
+	double prior; /* weight of the prior in samples; infer_prepare sets the measured best, 0.05 */
 	/* out */
 	int64_t *block; /* [count] */
 	int64_t *edge;	/* [edge_count] */

@@ -89,8 +89,7 @@ static void find_ways_in(struct infer *in, const struct cfg *cfg)
 		uint32_t b = heap_pop(&h);
 		for (uint32_t k = cfg->first_out[b]; k < cfg->first_out[b + 1]; k++)
 			if (cfg->edges[k].to != CFG_EXIT)
-				relax(&h, in->near_in, in->way_in, cfg->edges[k].to,
-				      in->near_in[b] + block_cost(in, cfg->edges[k].to), k);
+				relax(&h, in->near_in, in->way_in, cfg->edges[k].to, in->near_in[b] + block_cost(in, cfg->edges[k].to), k);
 	}
 }
 

@@ -25,9 +25,9 @@ struct work {
 	struct cfg_index index;
 	struct callgraph calls;
 	struct cfg cfg;
-	uint8_t *zone;	  /* [block_count] */
+	uint8_t *zone;	    /* [block_count] */
 	uint32_t *piece_of; /* [function_count] */
-	uint32_t *offset; /* [block_count] of hot blocks in their piece */
+	uint32_t *offset;   /* [block_count] of hot blocks in their piece */
 	VEC(struct piece) pieces;
 	VEC(uint32_t) hot, warm;
 	VEC(struct order_arc) arcs;
@@ -278,7 +278,8 @@ static int make(struct work *w, const struct layout_options *options, struct lay
 	return optimise(w, options->coverage, ret_layout, e);
 }
 
-int layout_make(const struct map *map, const struct flow *flow, const struct layout_options *options, struct layout *ret_layout, struct err *e)
+int layout_make(const struct map *map, const struct flow *flow, const struct layout_options *options, struct layout *ret_layout,
+		struct err *e)
 {
 	struct work w = {.map = map, .flow = flow};
 	int err = make(&w, options, ret_layout, e);

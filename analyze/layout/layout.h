@@ -10,7 +10,7 @@
 #include "analyze/layout/flow.h"
 
 struct layout_options {
-	double coverage;      /* share of executed weight to move, default 0.999 */
+	double coverage;       /* share of executed weight to move, default 0.999 */
 	uint64_t torture_seed; /* 0: optimise. Otherwise: all movable functions, blocks in random order with random exits */
 };
 

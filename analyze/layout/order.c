@@ -246,8 +246,8 @@ static int make_pairs(struct work *w)
 		struct pair *last = w->pairs.count ? &w->pairs.data[w->pairs.count - 1] : NULL;
 		if (!last || last->chain[0] != low || last->chain[1] != high) {
 			uint32_t index = (uint32_t)w->pairs.count;
-			if (vec_push(&w->pairs, (struct pair){{low, high}, NONE, NONE, 0, 0}) ||
-			    vec_push(&w->chains[low].pairs, index) || vec_push(&w->chains[high].pairs, index))
+			if (vec_push(&w->pairs, (struct pair){{low, high}, NONE, NONE, 0, 0}) || vec_push(&w->chains[low].pairs, index) ||
+			    vec_push(&w->chains[high].pairs, index))
 				goto out;
 			last = &w->pairs.data[index];
 		}

@@ -20,8 +20,8 @@ struct order_arc {
 
 struct order_problem {
 	uint32_t node_count, arc_count;
-	const uint32_t *size;	 /* [node_count] bytes, at least 1 */
-	const uint64_t *weight;	 /* [node_count] executed instructions */
+	const uint32_t *size;	/* [node_count] bytes, at least 1 */
+	const uint64_t *weight; /* [node_count] executed instructions */
 	const struct order_arc *arcs;
 };
 

@@ -18,8 +18,8 @@ struct work {
 	uint64_t threshold;
 	struct cfg cfg;
 	VEC(uint32_t) heap;
-	uint64_t *width;   /* [local] of the widest way from the entry */
-	uint32_t *way;	   /* [local] block before it on that way */
+	uint64_t *width; /* [local] of the widest way from the entry */
+	uint32_t *way;	 /* [local] block before it on that way */
 	size_t capacity;
 	uint8_t *reached; /* [function] */
 };

@@ -82,7 +82,7 @@ static void identify(const struct file_data *file, const char *path, struct plan
 			*ret_text_offset = s->offset;
 		}
 	}
-	m->region_vaddr = m->load_low < (1u << 30) && !head.dynamic ? 1u << 30 : (uint64_t)-(int64_t)(1 << 30);
+	m->region_vaddr = m->load_low < (1u << 30) && !head.dynamic ? 1u << 30 : (uint64_t) - (int64_t)(1 << 30);
 }
 
 static void add_function(struct plan_module *m, const struct hot *h, const uint8_t *text, bool patched, bool spoiled)
@@ -93,17 +93,11 @@ static void add_function(struct plan_module *m, const struct hot *h, const uint8
 	memset(m->code + m->code_size, 0xcc, at - m->code_size);
 	memcpy(m->code + at, text + start, size);
 	m->code_size = at + size;
-	m->runs[m->run_count++] = (struct plan_run){.image = at,
-						    .original = start,
-						    .image_size = (uint16_t)size,
-						    .original_size = (uint16_t)size,
-						    .kind = PLAN_RUN_COPY};
+	m->runs[m->run_count++] = (struct plan_run){
+	    .image = at, .original = start, .image_size = (uint16_t)size, .original_size = (uint16_t)size, .kind = PLAN_RUN_COPY};
 	struct plan_function *f = &m->functions[m->function_count];
-	*f = (struct plan_function){.start = start,
-				    .size = size,
-				    .hash = hash_bytes(text + start, size) + spoiled,
-				    .entry = at,
-				    .first_patch = m->patch_count};
+	*f = (struct plan_function){
+	    .start = start, .size = size, .hash = hash_bytes(text + start, size) + spoiled, .entry = at, .first_patch = m->patch_count};
 	if (patched) {
 		struct plan_patch *p = &m->patches[m->patch_count++];
 		*p = (struct plan_patch){.at = start, .target = at, .function = m->function_count};

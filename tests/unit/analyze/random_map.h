@@ -56,7 +56,8 @@ static inline void random_map_calls(struct random_map *r)
 			if (at >= m->functions[f].block_count)
 				break;
 			uint32_t callee = (uint32_t)random_below(&r->seed, m->function_count), b = m->functions[f].first_block + at++;
-			m->calls[m->call_count++] = (struct map_call){m->blocks[b].start, b, m->functions[callee].start, 4, MAP_CALL_DIRECT};
+			m->calls[m->call_count++] =
+			    (struct map_call){m->blocks[b].start, b, m->functions[callee].start, 4, MAP_CALL_DIRECT};
 		}
 	}
 }
@@ -87,7 +88,9 @@ static inline void random_map_make(struct random_map *r, uint64_t seed, uint32_t
 			at += m->blocks[m->block_count++].size;
 		}
 		m->functions[f].size = at - m->functions[f].start;
-		m->functions[f].grade = random_below(&r->seed, 8) ? MAP_MOVABLE : random_below(&r->seed, 2) ? MAP_UNTOUCHABLE : MAP_ENTRY_FIXED;
+		m->functions[f].grade = random_below(&r->seed, 8)   ? MAP_MOVABLE
+					: random_below(&r->seed, 2) ? MAP_UNTOUCHABLE
+								    : MAP_ENTRY_FIXED;
 	}
 	m->function_count = functions;
 	for (uint32_t b = 0; b < m->block_count; b++)

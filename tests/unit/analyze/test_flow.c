@@ -192,8 +192,13 @@ static void exact_counts_are_copied(void **state)
 	struct module_identity module = subject(&m);
 	struct profile_count counts[] = {{0, 100, 0}, {3, 100, 0}, {4, 30, 0}, {7, 100, 0}};
 	struct profile_edge edges[] = {{.from = 3, .to = 7, .count = 70, .kind = PROFILE_EDGE_JUMP}};
-	struct profile p = {.info.source = PROFILE_EXACT, .modules = &module, .module_count = 1, .counts = counts, .count_count = 4,
-			    .edges = edges, .edge_count = 1};
+	struct profile p = {.info.source = PROFILE_EXACT,
+			    .modules = &module,
+			    .module_count = 1,
+			    .counts = counts,
+			    .count_count = 4,
+			    .edges = edges,
+			    .edge_count = 1};
 	struct flow f;
 	struct err e = {0};
 	assert_int_equal(flow_infer(&m, &p, 0, &f, &e), 0);

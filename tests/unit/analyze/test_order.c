@@ -98,8 +98,8 @@ static void random_circulations_are_feasible_and_optimal(void **state)
 			bool cheap = random_below(&seed, 3) == 0;
 			int64_t cost = cheap ? -(int64_t)random_below(&seed, 50) - 1 : (int64_t)random_below(&seed, 30);
 			int64_t capacity = cheap || random_below(&seed, 2) ? (int64_t)random_below(&seed, 100) : CIRCULATION_UNBOUNDED;
-			assert_int_equal(circulation_add(&c, (uint32_t)random_below(&seed, n), (uint32_t)random_below(&seed, n), capacity,
-							 cost, &e), 0);
+			assert_int_equal(
+			    circulation_add(&c, (uint32_t)random_below(&seed, n), (uint32_t)random_below(&seed, n), capacity, cost, &e), 0);
 		}
 		assert_int_equal(circulation_solve(&c, &e), 0);
 		int64_t balance[64] = {0};

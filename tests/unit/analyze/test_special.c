@@ -10,13 +10,27 @@
 /* The table is searched by bisection, so its order matters: each of these sits in another part of it. */
 static void every_region_of_the_table_is_found(void **state)
 {
-	static const char *const ends[] = {"_Exit",		 "_Unwind_Resume",     "_ZSt17__throw_bad_allocv",
-					   "_ZSt9terminatev",	 "__assert_fail",      "__chk_fail",
-					   "__cxa_rethrow",	 "__cxa_throw",	       "__libc_start_main",
-					   "__stack_chk_fail",	 "_exit",	       "abort",
-					   "exit",		 "longjmp",	       "quick_exit",
-					   "thrd_exit",		 "siglongjmp",	       "_ZSt24__throw_out_of_range_fmtPKcz",
-					   "__fortify_fail",	 "__libc_fatal",       "pthread_exit"};
+	static const char *const ends[] = {"_Exit",
+					   "_Unwind_Resume",
+					   "_ZSt17__throw_bad_allocv",
+					   "_ZSt9terminatev",
+					   "__assert_fail",
+					   "__chk_fail",
+					   "__cxa_rethrow",
+					   "__cxa_throw",
+					   "__libc_start_main",
+					   "__stack_chk_fail",
+					   "_exit",
+					   "abort",
+					   "exit",
+					   "longjmp",
+					   "quick_exit",
+					   "thrd_exit",
+					   "siglongjmp",
+					   "_ZSt24__throw_out_of_range_fmtPKcz",
+					   "__fortify_fail",
+					   "__libc_fatal",
+					   "pthread_exit"};
 	(void)state;
 	for (size_t i = 0; i < sizeof ends / sizeof *ends; i++)
 		if (!(special_of_name(ends[i]) & SPECIAL_NO_RETURN))

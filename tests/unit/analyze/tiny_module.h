@@ -118,7 +118,8 @@ static void tiny_make(struct tiny *t)
 	for (size_t i = 0; i < sizeof ranges / sizeof *ranges; i++)
 		t->fdes[i] = (struct image_fde){.start = tiny_vaddr(ranges[i][0]), .size = (uint64_t)(ranges[i][1] - ranges[i][0])};
 	t->image.fde_count = sizeof ranges / sizeof *ranges;
-	t->image.identity = (struct module_identity){.build_id = {1, 2, 3}, .build_id_size = 20, .text_hash = 7, .file_size = size, .path = (char *)"tiny"};
+	t->image.identity =
+	    (struct module_identity){.build_id = {1, 2, 3}, .build_id_size = 20, .text_hash = 7, .file_size = size, .path = (char *)"tiny"};
 	t->image.text_base = TINY_VADDR;
 	t->image.text_size = size;
 	/* The slot is in the test's data, some pages off. */

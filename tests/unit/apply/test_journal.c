@@ -27,7 +27,8 @@ static void sample(struct journal *j, struct journal_region *region, struct patc
 	    .run_count = 2,
 	};
 	patches[0] = (struct patch){.at = {0x11010}, .original = {1, 2, 3, 4, 5}, .written = {0xe9, 1, 2, 3, 4}};
-	patches[1] = (struct patch){.at = {0x11015}, .original = {6, 7, 8, 9, 10}, .written = {0xe9, 5, 6, 7, 8}, .kind = PLAN_PATCH_REENTRY};
+	patches[1] =
+	    (struct patch){.at = {0x11015}, .original = {6, 7, 8, 9, 10}, .written = {0xe9, 5, 6, 7, 8}, .kind = PLAN_PATCH_REENTRY};
 	runs[0] = (struct plan_run){.image = 0, .original = 0x10, .image_size = 0x10, .original_size = 0x10, .kind = PLAN_RUN_COPY};
 	runs[1] = (struct plan_run){.image = 0x10, .original = 0x80, .image_size = 5, .original_size = 2, .kind = PLAN_RUN_REWRITTEN};
 	*j = (struct journal){
