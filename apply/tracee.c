@@ -85,6 +85,21 @@ static struct tracee *find_tracee(struct tracees *s, pid_t tid)
 	return NULL;
 }
 
+#define TASK_EXITING 0x4u /* PF_EXITING in the flags of /proc/PID/stat */
+
+/* The thread is still ours from an earlier stop, since letting go of it failed: it is dying, or stuck. Its death is ours to collect. */
+static int wait_lingering(const struct target *t, pid_t tid, struct err *e)
+{
+	for (int i = 0; i < 50; i++) {
+		int status;
+		pid_t got = waitpid(tid, &status, __WALL | WNOHANG);
+		if (got < 0 || (got == tid && (WIFEXITED(status) || WIFSIGNALED(status))))
+			return err_set(e, ERR_GONE, "thread %d of process %d was killed", tid, t->pid);
+		monotonic_pause(1000000);
+	}
+	return err_set(e, ERR_BUSY, "thread %d of process %d does not answer; try again", tid, t->pid);
+}
+
 /* ERR_REFUSED with the reason why SEIZE was not permitted. */
 static int refuse_seize(const struct target *t, pid_t tid, int cause, struct err *e)
 {
@@ -101,6 +116,8 @@ static int refuse_seize(const struct target *t, pid_t tid, int cause, struct err
 		target_name(pid, name, sizeof name);
 		return err_set(e, ERR_REFUSED, "thread %d is already traced by process %d (%s)", tid, pid, name);
 	}
+	if (pid)
+		return wait_lingering(t, tid, e);
 	return err_set_errno(e, cause, "thread %d: attaching", tid);
 }
 
@@ -120,8 +137,12 @@ static int seize(const struct target *t, pid_t tid, struct err *e)
 	if (fd >= 0)
 		close(fd);
 	text[got > 0 ? got : 0] = 0;
-	char *state = strrchr(text, ')');
-	if (!state || state[2] == 'Z' || state[2] == 'X')
+	const char *name_end = strrchr(text, ')');
+	char state = 'X';
+	unsigned flags = 0;
+	/* One that was killed while attached to us is not a zombie yet, but exiting. */
+	if (!name_end || sscanf(name_end + 1, " %c %*d %*d %*d %*d %*d %u", &state, &flags) != 2 || state == 'Z' || state == 'X' ||
+	    (flags & TASK_EXITING))
 		return 0;
 	return refuse_seize(t, tid, cause, e);
 }

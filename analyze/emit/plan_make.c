@@ -373,6 +373,7 @@ static int collect(struct maker *m, struct plan_make_result *r, struct err *e)
 			return err_set(e, (enum err_code)job->e.code, "%s: %.900s", job->module->map.module.path, job->e.text);
 		if (job->status) {
 			snprintf(job->module->reason, sizeof job->module->reason, "%.290s", job->e.text);
+			job->module->failure = job->e.code;
 			continue;
 		}
 		job->module->planned = true;
@@ -410,8 +411,9 @@ static int refuse_empty(const struct plan_make_result *r, bool torture, struct e
 			return 0;
 	if (!r->module_count)
 		return err_set(e, ERR_NO, "nothing to plan: no maps");
-	return err_set(e, ERR_NO, "nothing to plan; %s: %s", r->modules[0].map.module.path,
-		       r->modules[0].reason[0] ? r->modules[0].reason : "not in the profile");
+	const struct plan_make_module *first = &r->modules[0];
+	return err_set(e, first->failure ? first->failure : ERR_NO, "nothing to plan; %s: %s", first->map.module.path,
+		       first->reason[0] ? first->reason : "not in the profile");
 }
 
 static int make_plan(const struct profile *profile, uint64_t profile_hash, const struct plan_make_options *options,

@@ -40,7 +40,8 @@ struct plan_make_module {
 	double share;	   /* of the weight in all modules, mapped or not */
 	bool is_hook;	   /* holds the unwinder's look-up: always planned */
 	bool planned;
-	char reason[300]; /* why not, when it is not planned */
+	char reason[300];      /* why not, when it is not planned */
+	enum err_code failure; /* the reason was this error; ERR_NONE when it was a choice */
 	struct emit_report report;
 	double seconds[PLAN_STAGE_COUNT];
 };
@@ -56,7 +57,7 @@ struct plan_make_result {
 /*
  * Reads the maps and the ELF files they name, and makes the plan. Where a map names a file that is gone or another (one made through
  * /proc/PID/root), the profile's path is tried. `profile_path` may be NULL for a torture layout, which needs none. A module whose file is missing, changed or cannot be handled is left out
- * with the reason. ERR_NO when there is nothing to plan (says why), ERR_INTERNAL when the validator refuses what was emitted, ERR_MEMORY;
+ * with the reason. ERR_NO when there is nothing to plan (says why; the error of the heaviest module when that is the reason), ERR_INTERNAL when the validator refuses what was emitted, ERR_MEMORY;
  * ERR_FORMAT and others for a map or a profile that cannot be read.
  */
 int plan_make(const char *profile_path, const char *const *map_paths, size_t map_count, const struct plan_make_options *options,
