@@ -16,6 +16,7 @@ struct search {
 	const struct target *target;
 	const struct hidden_range *images;
 	const struct hidden_thread *threads;
+	const struct hidden_judge *judge;
 	uint32_t image_count, thread_count;
 	raddr low, high; /* span of the images: most words are outside */
 	uint8_t *piece;
@@ -41,7 +42,8 @@ static bool search_range(struct search *s, uint64_t at, uint64_t end)
 		struct iovec local = {s->piece, size}, remote = {(void *)(uintptr_t)at, size};
 		ssize_t got = process_vm_readv(s->target->pid, &local, 1, &remote, 1, 0);
 		for (ssize_t i = 0; i + 8 <= got; i += 8) {
-			if (leads_into_image(s, load_u64(s->piece + i))) {
+			uint64_t word = load_u64(s->piece + i);
+			if (leads_into_image(s, word) && s->judge->may_live(s->judge->context, (raddr){at + (uint64_t)i}, (raddr){word})) {
 				s->found.v = at + (uint64_t)i;
 				return true;
 			}
@@ -119,13 +121,14 @@ static void find(struct search *s)
 }
 
 int hidden_find(const struct target *t, const struct hidden_range *images, uint32_t image_count, const struct hidden_thread *threads,
-		uint32_t thread_count, raddr *ret_found, struct err *e)
+		uint32_t thread_count, const struct hidden_judge *judge, raddr *ret_found, struct err *e)
 {
 	struct search s = {.target = t,
 			   .images = images,
 			   .image_count = image_count,
 			   .threads = threads,
 			   .thread_count = thread_count,
+			   .judge = judge,
 			   .low = {UINT64_MAX},
 			   .piece = malloc(PIECE)};
 	char path[64];

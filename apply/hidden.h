@@ -19,13 +19,22 @@ struct hidden_thread {
 };
 
 /*
+ * Old return addresses also get into the heap, in structures that were copied with what their padding held. So each word that is found is
+ * shown to its judge: could it be a live return address (or saved PC) at `where`? False only when that is excluded.
+ */
+struct hidden_judge {
+	void *context;
+	bool (*may_live)(void *context, raddr where, raddr word);
+};
+
+/*
  * Searches all private writable memory of the target for aligned words that lead into one of `images`. Two kinds of mappings are passed over,
  * since old return addresses lie there by the hundred: stacks that a thread was on (they were walked exactly), and stacks of threads
  * that have ended, which the C library keeps for the next ones (they end with a control block that no thread uses). A stack that
- * a thread has left for a coroutine's is searched. Sets *ret_found to where the first word lies, 0 when there is none. Requires
+ * a thread has left for a coroutine's is searched. Sets *ret_found to where the first word that may live lies, 0 when there is none. Requires
  * target_refresh. Target running and unchanged. ERR_MEMORY. A mapping that goes away meanwhile is passed over.
  */
 int hidden_find(const struct target *t, const struct hidden_range *images, uint32_t image_count, const struct hidden_thread *threads,
-		uint32_t thread_count, raddr *ret_found, struct err *e) MUST_CHECK;
+		uint32_t thread_count, const struct hidden_judge *judge, raddr *ret_found, struct err *e) MUST_CHECK;
 
 #endif

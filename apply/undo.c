@@ -330,6 +330,56 @@ static uint32_t list_images(const struct undo *u, struct hidden_range *images, u
 	return count;
 }
 
+struct judgement {
+	const struct undo *undo;
+	bool innermost_seen, plausible;
+	raddr slot; /* of the return address above */
+};
+
+static bool judge_frame(void *context, const struct stack_frame *frame)
+{
+	struct judgement *j = context;
+	if (!j->innermost_seen) {
+		j->innermost_seen = true;
+		return true;
+	}
+	const struct procmap *m = procmaps_find(&j->undo->target->maps, frame->pc);
+	j->plausible = m && m->execute;
+	j->slot = frame->slot;
+	return false;
+}
+
+static raddr judge_original(void *context, const struct stack_frame *frame)
+{
+	const struct judgement *j = context;
+	raddr home = original_of(j->undo, frame->pc, true);
+	return home.v ? home : frame->pc;
+}
+
+/* One step of unwinding from a return to `word` at `where`, with a frame pointer that far above. */
+static struct judgement judge_with(const struct undo *u, raddr where, raddr word, uint64_t frame_pointer)
+{
+	struct judgement j = {.undo = u};
+	const struct user_regs_struct registers = {.rip = word.v, .rsp = where.v + 8, .rbp = where.v + 8 + frame_pointer};
+	const struct stack_visitor visitor = {&j, judge_frame, judge_original};
+	stack_walk(u->unwinder, &registers, &visitor);
+	return j;
+}
+
+/*
+ * Were `word` a live return address at `where`, the frame above it would have to be there as well: its unwind row says where that one's
+ * return address lies, and that must lead into code. A row that goes by the frame pointer gives another place
+ * for each value of it: that cannot be judged here, so the word may live.
+ */
+static bool may_live(void *context, raddr where, raddr word)
+{
+	const struct undo *u = context;
+	if (!original_of(u, word, true).v)
+		return false; /* no call of the image returns there */
+	struct judgement low = judge_with(u, where, word, 0), high = judge_with(u, where, word, 4096);
+	return low.slot.v != high.slot.v || low.plausible;
+}
+
 /* Stacks that no thread is on right now were not walked: coroutines. Looked for while the target runs. */
 static int search_hidden(struct undo *u, struct err *e)
 {
@@ -339,12 +389,13 @@ static int search_hidden(struct undo *u, struct err *e)
 	struct hidden_range *images = calloc(image_count + 1, sizeof *images);
 	struct hidden_thread *threads = calloc(u->threads.count + 1, sizeof *threads);
 	raddr found = {0};
+	const struct hidden_judge judge = {u, may_live};
 	int status = images && threads ? target_refresh(u->target, e) : err_set(e, ERR_MEMORY, "no memory to search for saved PCs");
 	if (!status) {
 		for (uint32_t i = 0; i < u->threads.count; i++)
 			threads[i] = (struct hidden_thread){{u->threads.list[i].registers.rsp}, {u->threads.list[i].registers.fs_base}};
 		image_count = list_images(u, images, image_count);
-		status = hidden_find(u->target, images, image_count, threads, u->threads.count, &found, e);
+		status = hidden_find(u->target, images, image_count, threads, u->threads.count, &judge, &found, e);
 	}
 	free(images);
 	free(threads);
