@@ -104,7 +104,7 @@ compdb:
 clean:
 	rm -rf build compile_commands.json
 
-.PHONY: all clean unit-tests fuzz-tests check fmt fmt-check layers tidy compdb
+.PHONY: soak all clean unit-tests fuzz-tests check fmt fmt-check layers tidy compdb
 -include $(shell test -d $(B) && find $(B) -name '*.d')
 
 # Set up, install, demonstrate, measure.
@@ -117,6 +117,9 @@ setup:
 	scripts/setup $(SETUP_ARGS)
 demo:
 	@B=$(B) scripts/demo
+# soak: CYCLES (100) times apply, verify, undo on a mariadbd with THREADS (50) connections
+soak: all
+	tests/bench/soak
 bench:
 	@B=$(B) tests/bench/run
 install: all
