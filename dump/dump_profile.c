@@ -79,7 +79,7 @@ static void dump_samples(struct out *o, const struct profile *p)
 
 static void dump_counts(struct out *o, const struct profile *p)
 {
-	static const char *const kinds[] = {"jump", "call", "return"};
+	static const char *const kinds[] = {"jump", "call", "return", "run"};
 	out_open_array(o, "count_list");
 	for (size_t i = 0; i < p->count_count; i++) {
 		out_open_object(o, NULL);

@@ -78,14 +78,16 @@ static int compare_u64(uint64_t a, uint64_t b)
 	return (a > b) - (a < b);
 }
 
-static int compare_counts(const struct profile_count *a, const struct profile_count *b)
+int profile_compare_counts(const void *count, const void *other)
 {
+	const struct profile_count *a = count, *b = other;
 	int order = compare_u64(a->module, b->module);
 	return order ? order : compare_u64(a->address, b->address);
 }
 
-static int compare_edges(const struct profile_edge *a, const struct profile_edge *b)
+int profile_compare_edges(const void *edge, const void *other)
 {
+	const struct profile_edge *a = edge, *b = other;
 	int order = compare_u64(a->from_module, b->from_module);
 	if (!order)
 		order = compare_u64(a->from, b->from);
@@ -101,7 +103,7 @@ static int validate_counts(const struct profile *p, const char *name, struct err
 	for (size_t i = 0; i < p->count_count; i++) {
 		if (!module_valid(p, p->counts[i].module))
 			return err_set(e, ERR_FORMAT, "%s: count %zu: module %u does not exist", name, i, p->counts[i].module);
-		if (i && compare_counts(&p->counts[i - 1], &p->counts[i]) >= 0)
+		if (i && profile_compare_counts(&p->counts[i - 1], &p->counts[i]) >= 0)
 			return err_set(e, ERR_FORMAT, "%s: count %zu is not after the one before", name, i);
 	}
 	return 0;
@@ -114,12 +116,22 @@ static int validate_edges(const struct profile *p, const char *name, struct err 
 		if (!module_valid(p, edge->from_module) || !module_valid(p, edge->to_module))
 			return err_set(e, ERR_FORMAT, "%s: edge %zu: module %u or %u does not exist", name, i, edge->from_module,
 				       edge->to_module);
-		if (edge->kind > PROFILE_EDGE_RETURN)
+		if (edge->kind > PROFILE_EDGE_RUN)
 			return err_set(e, ERR_FORMAT, "%s: edge %zu: unknown kind %u", name, i, edge->kind);
-		if (i && compare_edges(&p->edges[i - 1], edge) >= 0)
+		if (i && profile_compare_edges(&p->edges[i - 1], edge) >= 0)
 			return err_set(e, ERR_FORMAT, "%s: edge %zu is not after the one before", name, i);
 	}
 	return 0;
+}
+
+int profile_validate_records(const struct profile *p, const char *name, struct err *e)
+{
+	int status = validate_samples(p, name, e);
+	if (!status)
+		status = validate_counts(p, name, e);
+	if (!status)
+		status = validate_edges(p, name, e);
+	return status;
 }
 
 int profile_validate(const struct profile *p, const char *name, struct err *e)
@@ -131,10 +143,5 @@ int profile_validate(const struct profile *p, const char *name, struct err *e)
 	for (size_t i = 0; i < p->module_count; i++)
 		if (p->modules[i].build_id_size > MODULE_BUILD_ID_MAX)
 			return err_set(e, ERR_FORMAT, "%s: module %zu: build-id of %u bytes", name, i, p->modules[i].build_id_size);
-	int status = validate_samples(p, name, e);
-	if (!status)
-		status = validate_counts(p, name, e);
-	if (!status)
-		status = validate_edges(p, name, e);
-	return status;
+	return profile_validate_records(p, name, e);
 }

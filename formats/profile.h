@@ -56,13 +56,20 @@ struct profile_branch {
 	uint8_t mispredicted;
 };
 
-/* The instruction at `address` was executed `count` times. Sorted by (module, address), unique. */
+/*
+ * A total without time. In a profile whose source is PROFILE_EXACT: the instruction at `address` was executed `count` times. In any other:
+ * `count` samples were taken there (merged and aggregated profiles). Sorted by (module, address), unique.
+ */
 struct profile_count {
 	uint64_t address, count;
 	uint32_t module;
 };
 
-enum profile_edge_kind { PROFILE_EDGE_JUMP, PROFILE_EDGE_CALL, PROFILE_EDGE_RETURN };
+/*
+ * What was counted. JUMP also stands for a branch of unknown kind, as branch records are. A RUN is no transfer: from where one branch record
+ * landed (`from`) to the instruction at which the next one left (`to`) everything was executed in a row.
+ */
+enum profile_edge_kind { PROFILE_EDGE_JUMP, PROFILE_EDGE_CALL, PROFILE_EDGE_RETURN, PROFILE_EDGE_RUN };
 
 /* Control went `count` times from the instruction at `from` to `to`. Sorted by (from_module, from, to_module, to, kind), unique. */
 struct profile_edge {
@@ -88,6 +95,19 @@ int profile_decode(const void *data, size_t size, const char *name, struct profi
 int profile_read(const char *path, struct profile *ret_profile, struct err *e) MUST_CHECK;
 void profile_free(struct profile *p);
 
+/*
+ * Decodes chunk by chunk, in memory for one chunk. `visit` (NULL: only check) is called after each chunk: `part` has the info and all modules
+ * so far, but of samples, branches, counts and edges only those of this chunk; it is valid during the call. Not 0 ends the walk with that
+ * code. *ret_rest gets the last info, all modules and `complete`, no records (profile_free). Errors as profile_decode.
+ */
+typedef int profile_visitor(void *context, const struct profile *part, struct err *e);
+int profile_walk(const void *data, size_t size, const char *name, profile_visitor *visit, void *context, struct profile *ret_rest,
+		 struct err *e) MUST_CHECK;
+
+/* The order of counts and of edges in a profile; for qsort. Amounts are not compared. */
+int profile_compare_counts(const void *count, const void *other);
+int profile_compare_edges(const void *edge, const void *other);
+
 /* Index of the module with this identity, or PROFILE_NO_MODULE. */
 uint32_t profile_find_module(const struct profile *p, const struct module_identity *module);
 const char *profile_source_name(unsigned source);
@@ -104,6 +124,9 @@ int profile_stream_module(struct profile_stream *s, const struct module_identity
 int profile_stream_sample(struct profile_stream *s, const struct profile_sample *sample, const struct profile_branch *branches,
 			  struct err *e) MUST_CHECK;
 int profile_stream_flush(struct profile_stream *s, struct err *e) MUST_CHECK;
+/* Flushes, then writes totals. Over all calls they must stay sorted and unique, as in struct profile; ERR_INTERNAL if they name no module. */
+int profile_stream_totals(struct profile_stream *s, const struct profile_count *counts, size_t count_count,
+			  const struct profile_edge *edges, size_t edge_count, struct err *e) MUST_CHECK;
 /* `info` may differ from the one at open in duration, lost, throttled and CPU times. Frees the stream also on error. */
 int profile_stream_close(struct profile_stream *s, const struct profile_info *info, struct err *e) MUST_CHECK;
 

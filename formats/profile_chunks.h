@@ -31,6 +31,10 @@ void profile_put_modules(struct container_writer *cw, struct writer *w, const st
 void profile_put_samples(struct container_writer *cw, struct writer *w, const struct profile_sample *samples, size_t count,
 			 const struct profile_branch *branches);
 
+/* Counts and edges, in as many chunks as they take. */
+void profile_put_totals(struct container_writer *cw, struct writer *w, const struct profile_count *counts, size_t count_count,
+			const struct profile_edge *edges, size_t edge_count);
+
 /* What the decoder has so far. */
 struct profile_growing {
 	struct profile_info info;
@@ -46,5 +50,7 @@ int profile_get_samples(const struct container *c, struct section *s, struct pro
 
 /* What must hold of any profile, read or written: indices in range, counts and edges sorted and unique, known kinds. */
 int profile_validate(const struct profile *p, const char *name, struct err *e) MUST_CHECK;
+/* The same for its samples, branches, counts and edges alone. */
+int profile_validate_records(const struct profile *p, const char *name, struct err *e) MUST_CHECK;
 
 #endif

@@ -143,27 +143,59 @@ static int decode_chunk(const struct container *c, const struct container_chunk 
 	return status;
 }
 
-static int decode_chunks(const struct container *c, struct profile_growing *g, struct err *e)
+/* Each chunk into `g`; after each, `next` (may be NULL). */
+static int decode_chunks(const struct container *c, struct profile_growing *g, int (*next)(void *context, struct err *e), void *context,
+			 struct err *e)
 {
 	uint32_t known[CHUNK_COUNT];
 	for (size_t i = 0; i < CHUNK_COUNT; i++)
 		known[i] = chunks[i].tag;
 	int status = container_refuse_unknown(c, known, CHUNK_COUNT, e);
 	struct container_chunk k = {0};
-	for (bool more = container_next(c, NULL, &k); more && !status; more = container_next(c, &k, &k))
+	for (bool more = container_next(c, NULL, &k); more && !status; more = container_next(c, &k, &k)) {
 		status = decode_chunk(c, &k, g, e);
+		if (!status && next)
+			status = next(context, e);
+	}
 	if (!status && !g->has_info)
 		status = err_set(e, ERR_FORMAT, "%s: says nothing about how it was made%s", c->name,
 				 c->complete ? "" : " (cut off at the start)");
 	return status;
 }
 
-/* A recorder that was killed could not say how long it ran: the last sample does. */
-static void finish_incomplete(struct profile *p)
+static uint64_t last_time(const struct profile *p)
 {
+	uint64_t last = 0;
 	for (size_t i = 0; i < p->sample_count; i++)
-		if (p->info.duration_ns < p->samples[i].time_ns)
-			p->info.duration_ns = p->samples[i].time_ns;
+		if (last < p->samples[i].time_ns)
+			last = p->samples[i].time_ns;
+	return last;
+}
+
+/* A recorder that was killed could not say how long it ran: the last sample does. */
+static void finish_incomplete(struct profile *p, uint64_t last_ns)
+{
+	if (p->info.duration_ns < last_ns)
+		p->info.duration_ns = last_ns;
+}
+
+/* What `g` holds; still owned by it. */
+static struct profile view(const struct profile_growing *g, bool complete)
+{
+	return (struct profile){
+	    .info = g->info,
+	    .modules = g->modules.data,
+	    .samples = g->samples.data,
+	    .branches = g->branches.data,
+	    .counts = g->counts.data,
+	    .edges = g->edges.data,
+	    .module_count = g->modules.count,
+	    .sample_count = g->samples.count,
+	    .branch_count = g->branches.count,
+	    .count_count = g->counts.count,
+	    .edge_count = g->edges.count,
+	    .complete = complete,
+	};
 }
 
 int profile_decode(const void *data, size_t size, const char *name, struct profile *ret_profile, struct err *e)
@@ -173,21 +205,8 @@ int profile_decode(const void *data, size_t size, const char *name, struct profi
 	int status = container_check(data, size, name, CONTAINER_PROFILE, PROFILE_MAJOR, &c, e);
 	if (status)
 		return status;
-	status = decode_chunks(&c, &g, e);
-	struct profile p = {
-	    .info = g.info,
-	    .modules = g.modules.data,
-	    .samples = g.samples.data,
-	    .branches = g.branches.data,
-	    .counts = g.counts.data,
-	    .edges = g.edges.data,
-	    .module_count = g.modules.count,
-	    .sample_count = g.samples.count,
-	    .branch_count = g.branches.count,
-	    .count_count = g.counts.count,
-	    .edge_count = g.edges.count,
-	    .complete = c.complete,
-	};
+	status = decode_chunks(&c, &g, NULL, NULL, e);
+	struct profile p = view(&g, c.complete);
 	if (!status)
 		status = profile_validate(&p, name, e);
 	if (status) {
@@ -195,7 +214,76 @@ int profile_decode(const void *data, size_t size, const char *name, struct profi
 		return status;
 	}
 	if (!p.complete)
-		finish_incomplete(&p);
+		finish_incomplete(&p, last_time(&p));
 	*ret_profile = p;
+	return 0;
+}
+
+struct walk {
+	const struct container *c;
+	struct profile_growing g;
+	profile_visitor *visit;
+	void *context;
+	struct profile_count last_count; /* of the chunks before: the order goes over all of them */
+	struct profile_edge last_edge;
+	bool has_count, has_edge;
+	uint64_t last_ns;
+};
+
+static int check_order(struct walk *w, struct err *e)
+{
+	struct profile_growing *g = &w->g;
+	if (g->counts.count && w->has_count && profile_compare_counts(&w->last_count, &g->counts.data[0]) >= 0)
+		return err_set(e, ERR_FORMAT, "%s: the first count of a chunk is not after the last one before", w->c->name);
+	if (g->edges.count && w->has_edge && profile_compare_edges(&w->last_edge, &g->edges.data[0]) >= 0)
+		return err_set(e, ERR_FORMAT, "%s: the first edge of a chunk is not after the last one before", w->c->name);
+	if (g->counts.count)
+		w->last_count = g->counts.data[g->counts.count - 1];
+	if (g->edges.count)
+		w->last_edge = g->edges.data[g->edges.count - 1];
+	w->has_count |= g->counts.count > 0;
+	w->has_edge |= g->edges.count > 0;
+	return 0;
+}
+
+static int walk_chunk(void *context, struct err *e)
+{
+	struct walk *w = context;
+	struct profile part = view(&w->g, w->c->complete);
+	int status = profile_validate_records(&part, w->c->name, e);
+	if (!status && part.info.source > PROFILE_CLOCK)
+		status = err_set(e, ERR_FORMAT, "%s: unknown source %u", w->c->name, part.info.source);
+	if (!status)
+		status = check_order(w, e);
+	if (!status && w->visit)
+		status = w->visit(w->context, &part, e);
+	uint64_t last = last_time(&part);
+	if (w->last_ns < last)
+		w->last_ns = last;
+	w->g.samples.count = w->g.branches.count = w->g.counts.count = w->g.edges.count = 0;
+	return status;
+}
+
+int profile_walk(const void *data, size_t size, const char *name, profile_visitor *visit, void *context, struct profile *ret_rest,
+		 struct err *e)
+{
+	struct container c;
+	struct walk w = {.c = &c, .visit = visit, .context = context};
+	int status = container_check(data, size, name, CONTAINER_PROFILE, PROFILE_MAJOR, &c, e);
+	if (status)
+		return status;
+	status = decode_chunks(&c, &w.g, walk_chunk, &w, e);
+	vec_free(&w.g.samples);
+	vec_free(&w.g.branches);
+	vec_free(&w.g.counts);
+	vec_free(&w.g.edges);
+	struct profile rest = view(&w.g, c.complete);
+	if (status) {
+		profile_free(&rest);
+		return status;
+	}
+	if (!rest.complete)
+		finish_incomplete(&rest, w.last_ns);
+	*ret_rest = rest;
 	return 0;
 }

@@ -99,6 +99,15 @@ static size_t step(size_t total, size_t first)
 	return total - first < PROFILE_CHUNK_RECORDS_MAX ? total - first : PROFILE_CHUNK_RECORDS_MAX;
 }
 
+void profile_put_totals(struct container_writer *cw, struct writer *w, const struct profile_count *counts, size_t count_count,
+			const struct profile_edge *edges, size_t edge_count)
+{
+	for (size_t i = 0; i < count_count && !w->failed; i += step(count_count, i))
+		put_counts(cw, w, counts + i, step(count_count, i));
+	for (size_t i = 0; i < edge_count && !w->failed; i += step(edge_count, i))
+		put_edges(cw, w, edges + i, step(edge_count, i));
+}
+
 int profile_encode(const struct profile *p, struct writer *w, struct err *e)
 {
 	int status = profile_validate(p, "profile", e);
@@ -110,10 +119,7 @@ int profile_encode(const struct profile *p, struct writer *w, struct err *e)
 	if (p->module_count)
 		profile_put_modules(&cw, w, p->modules, p->module_count);
 	put_all_samples(&cw, w, p);
-	for (size_t i = 0; i < p->count_count && !w->failed; i += step(p->count_count, i))
-		put_counts(&cw, w, p->counts + i, step(p->count_count, i));
-	for (size_t i = 0; i < p->edge_count && !w->failed; i += step(p->edge_count, i))
-		put_edges(&cw, w, p->edges + i, step(p->edge_count, i));
+	profile_put_totals(&cw, w, p->counts, p->count_count, p->edges, p->edge_count);
 	container_put_end(&cw, w);
 	return w->failed ? err_set(e, ERR_MEMORY, "profile: no memory to encode it") : 0;
 }

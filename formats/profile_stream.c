@@ -138,6 +138,24 @@ int profile_stream_flush(struct profile_stream *s, struct err *e)
 	return s->w.size || s->w.failed ? stream_write(s, e) : 0;
 }
 
+int profile_stream_totals(struct profile_stream *s, const struct profile_count *counts, size_t count_count,
+			  const struct profile_edge *edges, size_t edge_count, struct err *e)
+{
+	size_t modules = s->modules.count;
+	for (size_t i = 0; i < count_count; i++)
+		if (counts[i].module >= modules && counts[i].module != PROFILE_NO_MODULE)
+			return err_set(e, ERR_INTERNAL, "%s: count %zu names no module that was added", s->name, i);
+	for (size_t i = 0; i < edge_count; i++)
+		if ((edges[i].from_module >= modules && edges[i].from_module != PROFILE_NO_MODULE) ||
+		    (edges[i].to_module >= modules && edges[i].to_module != PROFILE_NO_MODULE))
+			return err_set(e, ERR_INTERNAL, "%s: edge %zu names no module that was added", s->name, i);
+	int status = profile_stream_flush(s, e);
+	if (status)
+		return status;
+	profile_put_totals(&s->cw, &s->w, counts, count_count, edges, edge_count);
+	return s->w.size || s->w.failed ? stream_write(s, e) : 0;
+}
+
 int profile_stream_close(struct profile_stream *s, const struct profile_info *info, struct err *e)
 {
 	int status = 0;

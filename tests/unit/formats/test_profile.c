@@ -242,7 +242,7 @@ static void broken_profiles_are_refused_with_their_own_text(void **state)
 	BREAK(branches, 4, x[1].mispredicted = 2, "mispredicted");
 	BREAK(counts, 4, x[2].module = 3, "count 2: module 3");
 	BREAK(counts, 4, x[1].address = 0x40, "not after the one before");
-	BREAK(edges, 4, x[1].kind = 3, "unknown kind");
+	BREAK(edges, 4, x[1].kind = 4, "unknown kind");
 	BREAK(edges, 4, x[3] = x[2], "not after the one before");
 	BREAK(edges, 4, x[0].to_module = 7, "edge 0: module");
 	BREAK(modules, 2, x[0].build_id_size = 33, "build-id");
