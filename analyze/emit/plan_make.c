@@ -182,14 +182,22 @@ static void run_jobs(struct maker *m)
 
 /* --- which modules --- */
 
-static uint64_t sample_weight(const struct profile *p, uint32_t module)
+/* Of the modules that are `wanted` (NULL: of everything): executed instructions, or samples, counted ones and single ones. */
+static uint64_t weight_of(const struct profile *p, const struct module_identity *wanted)
 {
 	uint64_t weight = 0;
-	bool exact = p->info.source == PROFILE_EXACT;
-	for (size_t i = 0; exact && i < p->count_count; i++)
-		weight += module == PROFILE_NO_MODULE || p->counts[i].module == module ? p->counts[i].count : 0;
-	for (size_t i = 0; !exact && i < p->sample_count; i++)
-		weight += module == PROFILE_NO_MODULE || p->samples[i].module == module;
+	bool exact = p->info.source == PROFILE_EXACT, same = false;
+	uint32_t last = PROFILE_NO_MODULE; /* counts are sorted by module, and samples cluster */
+	for (size_t i = 0; i < p->count_count + (exact ? 0 : p->sample_count); i++) {
+		bool is_count = i < p->count_count;
+		uint32_t module = is_count ? p->counts[i].module : p->samples[i - p->count_count].module;
+		if (wanted && (module != last || !i)) {
+			same = module != PROFILE_NO_MODULE && module_same(&p->modules[module], wanted);
+			last = module;
+		}
+		if (!wanted || same)
+			weight += is_count ? p->counts[i].count : 1;
+	}
 	return weight;
 }
 
@@ -271,15 +279,14 @@ static int read_maps(const char *const *paths, size_t count, struct plan_make_re
 
 static void weigh(struct plan_make_result *r, const struct profile *profile)
 {
-	r->weight_total = sample_weight(profile, PROFILE_NO_MODULE);
+	r->weight_total = weight_of(profile, NULL);
 	r->weight_unmapped = r->weight_total;
 	for (size_t i = 0; i < r->module_count; i++) {
 		struct plan_make_module *m = &r->modules[i];
-		uint32_t index = profile_find_module(profile, &m->map.module);
-		m->weight = index == PROFILE_NO_MODULE ? 0 : sample_weight(profile, index);
+		m->weight = weight_of(profile, &m->map.module);
 		m->share = r->weight_total ? (double)m->weight / (double)r->weight_total : 0;
 		m->is_hook = holds_hook(&m->map);
-		r->weight_unmapped -= m->weight;
+		r->weight_unmapped -= m->weight < r->weight_unmapped ? m->weight : r->weight_unmapped;
 	}
 	if (r->module_count)
 		qsort(r->modules, r->module_count, sizeof *r->modules, compare_modules);

@@ -7,9 +7,10 @@ struct gather {
 	struct evidence *ev;
 	const struct map *map;
 	const struct profile *profile;
-	uint32_t module;
+	uint8_t
+	    *ours; /* [module_count] is it the map's? Merged profiles may name one module twice: with all of its identity and with less */
 	uint32_t *table_of_block;
-	int64_t *fell; /* [block_count + 1] difference array: ranges of blocks run through without a taken branch */
+	uint64_t *fell; /* [block_count + 1] difference array: ranges of blocks run through without a taken branch */
 };
 
 void evidence_free(struct evidence *ev)
@@ -21,6 +22,11 @@ void evidence_free(struct evidence *ev)
 	free(ev->table);
 	free(ev->arcs);
 	*ev = (struct evidence){0};
+}
+
+static bool is_ours(const struct gather *g, uint32_t module)
+{
+	return module != PROFILE_NO_MODULE && g->ours[module];
 }
 
 static uint32_t block_of(const struct gather *g, uint64_t address)
@@ -38,33 +44,46 @@ static void add_weight(struct gather *g, uint32_t block, uint64_t weight)
 		g->ev->weight[block] += weight;
 }
 
-static void gather_counts(struct gather *g)
+/* Executions of a block: the lesser of the first two, since a repeated string instruction counts each repetition; a later one may follow a call
+   that threw. */
+static void gather_executions(struct gather *g)
 {
-	uint32_t previous = MAP_NONE, seen = 0;
+	uint32_t previous = MAP_NONE, module = PROFILE_NO_MODULE, seen = 0;
+	uint64_t first = 0;
 	for (size_t i = 0; i < g->profile->count_count; i++) {
 		const struct profile_count *c = &g->profile->counts[i];
-		if (c->module != g->module)
-			continue;
-		uint32_t b = block_of(g, c->address);
-		add_weight(g, b, c->count);
+		uint32_t b = is_ours(g, c->module) ? block_of(g, c->address) : MAP_NONE;
 		if (b == MAP_NONE)
 			continue;
-		/* The lesser of the first two: a repeated string instruction counts each repetition, a later one may follow a call that threw. */
-		if (b != previous) {
-			g->ev->count[b] = c->count;
+		if (b != previous || c->module != module) {
+			g->ev->count[b] += c->count;
+			first = c->count;
 			seen = 1;
-		} else if (++seen == 2 && c->count < g->ev->count[b]) {
-			g->ev->count[b] = c->count;
+		} else if (++seen == 2 && c->count < first) {
+			g->ev->count[b] -= first - c->count;
 		}
 		previous = b;
+		module = c->module;
 	}
+}
+
+/* Outside of exact profiles counts are those of samples, as merges and imports make them: weight and no more. */
+static void gather_counts(struct gather *g)
+{
+	for (size_t i = 0; i < g->profile->count_count; i++) {
+		const struct profile_count *c = &g->profile->counts[i];
+		if (is_ours(g, c->module))
+			add_weight(g, block_of(g, c->address), c->count);
+	}
+	if (g->profile->info.source == PROFILE_EXACT)
+		gather_executions(g);
 }
 
 static void gather_samples(struct gather *g)
 {
 	for (size_t i = 0; i < g->profile->sample_count; i++) {
 		const struct profile_sample *s = &g->profile->samples[i];
-		if (s->module == g->module)
+		if (is_ours(g, s->module))
 			add_weight(g, block_of(g, s->address), 1);
 	}
 }
@@ -119,30 +138,34 @@ static int add_transfer(struct gather *g, uint64_t from, uint64_t to, uint64_t c
 	return 0;
 }
 
+/* Everything between where one branch landed and where the next one left was executed, `count` times. */
+static void add_range(struct gather *g, uint64_t start, uint64_t end, uint64_t count)
+{
+	uint32_t first = block_of(g, start), last = block_of(g, end);
+	if (first == MAP_NONE || last == MAP_NONE || last < first || last - first > 4096)
+		return;
+	g->fell[first] += count;
+	g->fell[last + 1] -= count;
+	for (uint32_t b = first; b < last; b++)
+		if (g->map->blocks[b].terminator == MAP_BRANCH)
+			g->ev->next[b] += count;
+}
+
 static int gather_edges(struct gather *g, struct err *e)
 {
 	for (size_t i = 0; i < g->profile->edge_count; i++) {
 		const struct profile_edge *edge = &g->profile->edges[i];
-		if (edge->from_module != g->module || edge->to_module != g->module || edge->kind == PROFILE_EDGE_RETURN)
+		if (!is_ours(g, edge->from_module) || !is_ours(g, edge->to_module) || edge->kind == PROFILE_EDGE_RETURN)
 			continue;
+		if (edge->kind == PROFILE_EDGE_RUN) {
+			add_range(g, edge->from, edge->to, edge->count);
+			continue;
+		}
 		int err = add_transfer(g, edge->from, edge->to, edge->count, e);
 		if (err)
 			return err;
 	}
 	return 0;
-}
-
-/* Everything between where one branch landed and where the next one left was executed once. */
-static void add_range(struct gather *g, uint64_t start, uint64_t end)
-{
-	uint32_t first = block_of(g, start), last = block_of(g, end);
-	if (first == MAP_NONE || last == MAP_NONE || last < first || last - first > 4096)
-		return;
-	g->fell[first]++;
-	g->fell[last + 1]--;
-	for (uint32_t b = first; b < last; b++)
-		if (g->map->blocks[b].terminator == MAP_BRANCH)
-			g->ev->next[b]++;
 }
 
 static int gather_branches(struct gather *g, struct err *e)
@@ -151,21 +174,25 @@ static int gather_branches(struct gather *g, struct err *e)
 		const struct profile_sample *s = &g->profile->samples[i];
 		for (uint32_t k = 0; k < s->branch_count; k++) {
 			const struct profile_branch *b = &g->profile->branches[s->first_branch + k];
-			if (b->from_module == g->module && b->to_module == g->module) {
+			if (is_ours(g, b->from_module) && is_ours(g, b->to_module)) {
 				int err = add_transfer(g, b->from, b->to, 1, e);
 				if (err)
 					return err;
 			}
-			if (k && b->to_module == g->module && b[-1].from_module == g->module)
-				add_range(g, b->to, b[-1].from);
+			if (k && is_ours(g, b->to_module) && is_ours(g, b[-1].from_module))
+				add_range(g, b->to, b[-1].from, 1);
 		}
 	}
-	int64_t running = 0;
+	return 0;
+}
+
+static void count_runs(struct gather *g)
+{
+	uint64_t running = 0;
 	for (uint32_t b = 0; b < g->map->block_count; b++) {
 		running += g->fell[b];
-		g->ev->count[b] += (uint64_t)running;
+		g->ev->count[b] += running;
 	}
-	return 0;
 }
 
 static int compare_arcs(const void *a, const void *b)
@@ -241,8 +268,10 @@ static int gather_all(struct gather *g, struct err *e)
 	err = gather_edges(g, e);
 	if (!err && g->ev->kind == EVIDENCE_BRANCHES) {
 		err = gather_branches(g, e);
-		if (!err)
+		if (!err) {
+			count_runs(g);
 			raise_counts_to_edges(g);
+		}
 	}
 	merge_arcs(g->ev);
 	return err;
@@ -252,17 +281,23 @@ int evidence_gather(struct evidence *ev, const struct map *map, const struct pro
 {
 	*ev = (struct evidence){0};
 	size_t n = (size_t)map->block_count + 1;
-	struct gather g = {ev, map, profile, module, malloc(n * sizeof *g.table_of_block), calloc(n, sizeof *g.fell)};
+	struct gather g = {.ev = ev, .map = map, .profile = profile};
+	g.ours = calloc(profile->module_count + 1, 1);
+	g.table_of_block = malloc(n * sizeof *g.table_of_block);
+	g.fell = calloc(n, sizeof *g.fell);
 	ev->weight = calloc(n, sizeof *ev->weight);
 	ev->count = calloc(n, sizeof *ev->count);
 	ev->taken = calloc(n, sizeof *ev->taken);
 	ev->next = calloc(n, sizeof *ev->next);
 	ev->table = calloc((size_t)map->table_target_count + 1, sizeof *ev->table);
 	int err;
-	if (!g.table_of_block || !g.fell || !ev->weight || !ev->count || !ev->taken || !ev->next || !ev->table)
+	for (size_t i = 0; g.ours && i < profile->module_count; i++)
+		g.ours[i] = i == module || module_same(&profile->modules[i], &map->module);
+	if (!g.ours || !g.table_of_block || !g.fell || !ev->weight || !ev->count || !ev->taken || !ev->next || !ev->table)
 		err = err_set(e, ERR_MEMORY, "no memory for the evidence of %u blocks", map->block_count);
 	else
 		err = gather_all(&g, e);
+	free(g.ours);
 	free(g.table_of_block);
 	free(g.fell);
 	if (err)
