@@ -1,5 +1,6 @@
 #include "apply/journal.h"
 
+#include "apply/version.h"
 #include "formats/base/hash.h"
 #include "formats/base/vec.h"
 
@@ -8,10 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-
-#ifndef REPAVE_VERSION
-#define REPAVE_VERSION "0.1"
-#endif
 
 #define HEADER_SIZE 256u
 #define STATE_OFFSET 32u
