@@ -127,6 +127,8 @@ int profile_stream_flush(struct profile_stream *s, struct err *e) MUST_CHECK;
 /* Flushes, then writes totals. Over all calls they must stay sorted and unique, as in struct profile; ERR_INTERNAL if they name no module. */
 int profile_stream_totals(struct profile_stream *s, const struct profile_count *counts, size_t count_count,
 			  const struct profile_edge *edges, size_t edge_count, struct err *e) MUST_CHECK;
+/* Frees the stream and writes nothing: the file then looks like that of a killed recorder. */
+void profile_stream_abandon(struct profile_stream *s);
 /* `info` may differ from the one at open in duration, lost, throttled and CPU times. Frees the stream also on error. */
 int profile_stream_close(struct profile_stream *s, const struct profile_info *info, struct err *e) MUST_CHECK;
 

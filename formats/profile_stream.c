@@ -18,7 +18,7 @@ struct profile_stream {
 	VEC(struct profile_branch) branches;
 };
 
-static void stream_free(struct profile_stream *s)
+void profile_stream_abandon(struct profile_stream *s)
 {
 	for (size_t i = 0; i < s->modules.count; i++)
 		module_free(&s->modules.data[i]);
@@ -59,7 +59,7 @@ int profile_stream_open(int fd, const char *name, const struct profile_info *inf
 	profile_put_info(&s->cw, &s->w, info);
 	int status = stream_write(s, e);
 	if (status) {
-		stream_free(s);
+		profile_stream_abandon(s);
 		return status;
 	}
 	*ret_stream = s;
@@ -167,6 +167,6 @@ int profile_stream_close(struct profile_stream *s, const struct profile_info *in
 		container_put_end(&s->cw, &s->w);
 		status = stream_write(s, e);
 	}
-	stream_free(s);
+	profile_stream_abandon(s);
 	return status;
 }

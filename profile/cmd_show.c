@@ -81,7 +81,8 @@ static void print_info(const struct view *v)
 		printf("%zu samples, %zu branches in %.2f s; %" PRIu64 " lost, throttled %" PRIu64 " times\n", p->sample_count,
 		       p->branch_count, (double)i->duration_ns / 1e9, i->lost, i->throttled);
 	if (p->count_count)
-		printf("%" PRIu64 " instructions executed at %zu addresses, %zu edges\n", v->summary.weight, p->count_count, p->edge_count);
+		printf("%" PRIu64 " %s at %zu addresses, %zu edges\n", v->summary.weight,
+		       i->source == PROFILE_EXACT ? "instructions executed" : "samples, merged,", p->count_count, p->edge_count);
 	if (i->target_cpu_ns)
 		printf("CPU time: target %.3f s, recorder %.3f s (%.2f %%)\n", (double)i->target_cpu_ns / 1e9,
 		       (double)i->recorder_cpu_ns / 1e9, overhead_percent(i));

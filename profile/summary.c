@@ -10,7 +10,7 @@ static const struct map *map_of(const struct profile *p, uint32_t module, const 
 	return NULL;
 }
 
-static struct summary_item place_of(const struct map *map, uint32_t module, uint64_t address, uint64_t weight)
+struct summary_item summary_place(const struct map *map, uint32_t module, uint64_t address, uint64_t weight)
 {
 	struct summary_item item = {.weight = weight, .module = module};
 	uint32_t f = MAP_NONE;
@@ -87,7 +87,7 @@ int summary_make(const struct profile *profile, const struct map *maps, size_t m
 		uint32_t module = is_sample ? sample->module : count->module;
 		s.weight += weight;
 		s.modules[n] = (struct summary_item){.weight = weight, .module = module};
-		s.places[n] = place_of(module == PROFILE_NO_MODULE ? NULL : by_module[module], module, address, weight);
+		s.places[n] = summary_place(module == PROFILE_NO_MODULE ? NULL : by_module[module], module, address, weight);
 		if (is_sample)
 			s.threads[s.thread_count++] = (struct summary_item){.weight = 1, .thread = sample->thread};
 	}

@@ -37,6 +37,8 @@ struct summary {
 /* `maps` are matched to modules by identity. ERR_MEMORY. */
 int summary_make(const struct profile *profile, const struct map *maps, size_t map_count, struct summary *ret_summary,
 		 struct err *e) MUST_CHECK;
+/* The function or page that `address` of a module lies in, with this weight. `map` is the module's, NULL if there is none. */
+struct summary_item summary_place(const struct map *map, uint32_t module, uint64_t address, uint64_t weight);
 void summary_free(struct summary *summary);
 
 #endif
