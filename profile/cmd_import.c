@@ -1,49 +1,16 @@
-#include "profile/callgrind.h"
 #include "profile/commands.h"
 #include "profile/escape.h"
-#include "profile/identity.h"
+#include "profile/import/import.h"
 
 #include "formats/base/file.h"
 
-#include <errno.h>
 #include <inttypes.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* The objects of a callgrind profile are files of this machine, or of an image of it under --root. */
-static int open_object(void *context, const char *path, struct callgrind_object *ret_object, struct err *e)
-{
-	const char *root = context;
-	struct callgrind_object object = {.known = true};
-	struct elfhead head;
-	char full[8192];
-	if ((size_t)snprintf(full, sizeof full, "%s%s", root, path) >= sizeof full)
-		return err_set(e, ERR_MISSING, "%s: path too long", path);
-	int status = identity_of_path(full, &object.module, &head, e);
-	if (status)
-		return status;
-	char *own_path = strdup(path);
-	object.code = calloc(head.segment_count, sizeof *object.code);
-	if (!own_path || !object.code) {
-		free(own_path);
-		free(object.code);
-		module_free(&object.module);
-		return err_set(e, ERR_MEMORY, "%s", path);
-	}
-	free(object.module.path);
-	object.module.path = own_path;
-	for (uint32_t i = 0; i < head.segment_count; i++) {
-		const struct elf_segment *s = &head.segments[i];
-		if (s->type != ELFHEAD_LOAD || !(s->flags & ELFHEAD_EXECUTE))
-			continue;
-		object.code[object.code_count][0] = s->address.v;
-		object.code[object.code_count++][1] = s->address.v + s->memory_size;
-	}
-	*ret_object = object;
-	return 0;
-}
+enum { ELF_MAX = 256 };
 
 static int write_profile(const struct profile *profile, const char *output, struct err *e)
 {
@@ -55,22 +22,67 @@ static int write_profile(const struct profile *profile, const char *output, stru
 	return status;
 }
 
-static int print_json(FILE *out, const struct profile *p, const struct callgrind_result *r, struct err *e)
+/* How much of the weight was found in a file. */
+static uint64_t in_no_file(const struct profile *p)
 {
+	uint64_t count = 0;
+	for (size_t i = 0; i < p->sample_count; i++)
+		count += p->samples[i].module == PROFILE_NO_MODULE;
+	return count;
+}
+
+static bool add_numbers(json_t *root, const struct import_result *r)
+{
+	const struct {
+		const char *key;
+		uint64_t value;
+		enum import_format format;
+	} numbers[] = {
+	    {"parts", r->callgrind.parts, IMPORT_CALLGRIND},
+	    {"instructions", r->callgrind.instructions, IMPORT_CALLGRIND},
+	    {"outside", r->callgrind.outside, IMPORT_CALLGRIND},
+	    {"anonymous", r->callgrind.anonymous, IMPORT_CALLGRIND},
+	    {"records", r->perfdata.records, IMPORT_PERF_DATA},
+	    {"other_samples", r->perfdata.other_samples, IMPORT_PERF_DATA},
+	    {"branches_ignored", r->perfdata.branches_ignored, IMPORT_PERF_DATA},
+	    {"decompressed", r->perfdata.decompressed, IMPORT_PERF_DATA},
+	    {"lines", r->perfscript.lines, IMPORT_PERF_SCRIPT},
+	    {"mappings", r->perfscript.mappings, IMPORT_PERF_SCRIPT},
+	    {"without_address", r->perfscript.without, IMPORT_PERF_SCRIPT},
+	    {"lines", r->totals.lines, IMPORT_FDATA},
+	    {"unresolved", r->totals.unresolved, IMPORT_FDATA},
+	    {"memory", r->totals.memory, IMPORT_FDATA},
+	    {"branch_total", r->totals.branches, IMPORT_FDATA},
+	    {"sample_total", r->totals.samples, IMPORT_FDATA},
+	};
+	enum import_format format = r->format == IMPORT_AGGREGATED ? IMPORT_FDATA : r->format;
+	for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
+		if (numbers[i].format == format && json_object_set_new(root, numbers[i].key, json_integer((json_int_t)numbers[i].value)))
+			return false;
+	return true;
+}
+
+static int print_json(FILE *out, const struct profile *p, const struct import_result *r, struct err *e)
+{
+	char event[256];
+	size_t modules = r->format == IMPORT_CALLGRIND ? r->callgrind.objects : p->module_count;
 	json_t *root =
-	    json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "source", profile_source_name(p->info.source), "parts",
-		      (json_int_t)r->parts, "instructions", (json_int_t)r->instructions, "outside", (json_int_t)r->outside, "anonymous",
-		      (json_int_t)r->anonymous, "addresses", (json_int_t)p->count_count, "edges", (json_int_t)p->edge_count, "modules",
-		      (json_int_t)r->objects, "modules_unknown", (json_int_t)r->objects_unknown);
-	if (!root)
+	    json_pack("{s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "format", import_format_name(r->format), "source",
+		      profile_source_name(p->info.source), "event", escape(p->info.event, event, sizeof event), "samples",
+		      (json_int_t)p->sample_count, "branches", (json_int_t)p->branch_count, "addresses", (json_int_t)p->count_count,
+		      "edges", (json_int_t)p->edge_count, "lost", (json_int_t)p->info.lost, "samples_in_no_file", (json_int_t)in_no_file(p),
+		      "modules", (json_int_t)modules, "modules_unknown", (json_int_t)r->modules_unknown);
+	if (!root || !add_numbers(root, r)) {
+		json_decref(root);
 		return err_set(e, ERR_MEMORY, "no memory for JSON");
+	}
 	json_dumpf(root, out, JSON_INDENT(2) | JSON_PRESERVE_ORDER);
 	fputc('\n', out);
 	json_decref(root);
 	return 0;
 }
 
-static void print_text(FILE *out, const struct profile *p, const struct callgrind_result *r)
+static void print_callgrind(FILE *out, const struct profile *p, const struct callgrind_result *r)
 {
 	fprintf(out, "%" PRIu64 " instructions executed at %zu addresses, %zu jumps and calls, in %u modules (%" PRIu64 " parts)\n",
 		r->instructions, p->count_count, p->edge_count, r->objects, r->parts);
@@ -82,54 +94,133 @@ static void print_text(FILE *out, const struct profile *p, const struct callgrin
 		fprintf(out, "%" PRIu64 " instructions in no file\n", r->anonymous);
 }
 
-static int import_callgrind(const struct cli *cli, const char *path, struct err *e)
+static void print_samples(FILE *out, const struct profile *p, const struct import_result *r)
 {
-	const char *root = cli_string(cli, "root", ""), *output = cli_string(cli, "output", "callgrind.rprof");
-	struct callgrind_source source = {.open_object = open_object, .context = (void *)(uintptr_t)root};
-	struct callgrind_result result;
-	struct profile profile;
-	bool is_stdin = !strcmp(path, "-");
-	FILE *file = is_stdin ? stdin : fopen(path, "re");
-	if (!file)
-		return err_set_errno(e, errno, "%s", path);
-	int status = callgrind_read(file, is_stdin ? "stdin" : path, &source, &profile, &result, e);
-	if (!is_stdin)
-		fclose(file);
+	char text[256], path[512];
+	fprintf(out, "%zu samples of %s with %zu branches (%s), in %zu modules; %" PRIu64 " samples in no file, %" PRIu64 " lost\n",
+		p->sample_count, escape(p->info.event, text, sizeof text), p->branch_count, profile_source_name(p->info.source),
+		p->module_count, in_no_file(p), p->info.lost);
+	if (r->modules_unknown)
+		fprintf(out,
+			"%zu modules whose files cannot be read here, %s first: file offsets stand for their addresses (--root DIR, --elf "
+			"FILE)\n",
+			r->modules_unknown, escape(r->unknown_path ? r->unknown_path : "", path, sizeof path));
+	if (r->perfdata.other_samples)
+		fprintf(out, "%" PRIu64 " samples of other events left out (--event NAME)\n", r->perfdata.other_samples);
+	if (r->perfdata.branches_ignored)
+		fprintf(out, "%" PRIu64 " branch records left out: not recorded with every taken branch (perf record -j any,u)\n",
+			r->perfdata.branches_ignored);
+	if (r->perfscript.without)
+		fprintf(out, "%" PRIu64 " samples without an address left out\n", r->perfscript.without);
+}
+
+static void print_totals(FILE *out, const struct profile *p, const struct totals_result *r)
+{
+	fprintf(out, "%" PRIu64 " branches, %" PRIu64 " samples (%s): %zu edges, %zu addresses, of %" PRIu64 " lines\n", r->branches,
+		r->samples, profile_source_name(p->info.source), p->edge_count, p->count_count, r->lines);
+	if (r->unresolved)
+		fprintf(out, "%" PRIu64 " lines name something that is not in this file\n", r->unresolved);
+	if (r->memory)
+		fprintf(out, "%" PRIu64 " lines about data left out\n", r->memory);
+}
+
+static void print_text(FILE *out, const struct profile *p, const struct import_result *r)
+{
+	fprintf(out, "format: %s\n", import_format_name(r->format));
+	if (r->format == IMPORT_CALLGRIND)
+		print_callgrind(out, p, &r->callgrind);
+	else if (r->format == IMPORT_FDATA || r->format == IMPORT_AGGREGATED)
+		print_totals(out, p, &r->totals);
+	else
+		print_samples(out, p, r);
+}
+
+static int finish(const struct cli *cli, const struct profile *p, const struct import_result *r, struct err *e)
+{
+	const char *output = cli_string(cli, "output", "import.rprof");
+	FILE *out = strcmp(output, "-") ? stdout : stderr;
+	int status = write_profile(p, output, e);
 	if (status)
 		return status;
-	status = write_profile(&profile, output, e);
-	FILE *out = strcmp(output, "-") ? stdout : stderr;
-	if (!status && cli_json(cli))
-		status = print_json(out, &profile, &result, e);
-	else if (!status)
-		print_text(out, &profile, &result);
-	profile_free(&profile);
-	return status;
+	if (cli_json(cli))
+		return print_json(out, p, r, e);
+	print_text(out, p, r);
+	return 0;
+}
+
+static int wanted_format(const struct cli *cli, const struct file_data *file, const char *name, enum import_format *ret_format,
+			 struct err *e)
+{
+	const char *said = cli_string(cli, "format", cli_string(cli, "from", NULL));
+	*ret_format = said ? import_format_of_name(said) : import_detect(file->data, file->size);
+	if (*ret_format < IMPORT_FORMAT_COUNT)
+		return 0;
+	char known[200] = "";
+	for (int i = 0; i < IMPORT_FORMAT_COUNT; i++)
+		snprintf(known + strlen(known), sizeof known - strlen(known), "%s%s", i ? ", " : "",
+			 import_format_name((enum import_format)i));
+	if (said)
+		return err_set(e, ERR_USAGE, "--format %.40s is not known; known: %s", said, known);
+	return err_set(e, ERR_FORMAT, "%s is in no format that is known (%s); --format says which to try", name, known);
 }
 
 static int run(const struct cli *cli, struct err *e)
 {
-	const char *from = cli_string(cli, "from", NULL);
-	if (!from)
-		return err_set(e, ERR_USAGE, "--from what? Known: callgrind");
-	if (strcmp(from, "callgrind"))
-		return err_set(e, ERR_USAGE, "--from %.40s is not known; known: callgrind", from);
-	return import_callgrind(cli, cli_argument(cli, 0), e);
+	const char *path = cli_argument(cli, 0), *elfs[ELF_MAX];
+	struct file_data file;
+	struct profile profile;
+	struct import_result result;
+	enum import_format format;
+	struct import_request request = {.name = strcmp(path, "-") ? path : "stdin", .event = cli_string(cli, "event", NULL)};
+	request.files = (struct files_options){.root = cli_string(cli, "root", ""), .given = elfs};
+	while (cli_string_at(cli, "elf", (int)request.files.given_count)) {
+		if (request.files.given_count == ELF_MAX)
+			return err_set(e, ERR_USAGE, "more than %d files by --elf", ELF_MAX);
+		elfs[request.files.given_count] = cli_string_at(cli, "elf", (int)request.files.given_count);
+		request.files.given_count++;
+	}
+	int status = file_read(path, &file, e);
+	if (status)
+		return status;
+	request.data = file.data;
+	request.size = file.size;
+	status = wanted_format(cli, &file, request.name, &format, e);
+	if (!status)
+		status = import_read(&request, format, &profile, &result, e);
+	if (!status) {
+		status = finish(cli, &profile, &result, e);
+		profile_free(&profile);
+		import_result_free(&result);
+	}
+	file_data_free(&file);
+	return status;
 }
 
 static const struct cli_option options[] = {
-    {"from", 0, CLI_STRING, "FORMAT", "callgrind: made with --dump-instr=yes --collect-jumps=yes"},
-    {"output", 'o', CLI_STRING, "FILE", "the profile, \"-\" for stdout (default callgrind.rprof)"},
+    {"format", 0, CLI_STRING, "FORMAT", "do not guess: perf.data, perf-script, callgrind, fdata, pre-aggregated"},
+    {"from", 0, CLI_STRING, "FORMAT", "the same"},
+    {"output", 'o', CLI_STRING, "FILE", "the profile, \"-\" for stdout (default import.rprof)"},
+    {"elf", 0, CLI_STRING, "FILE", "an ELF file that was profiled; several for perf (by build-id, else by name), one for BOLT's formats"},
     {"root", 0, CLI_STRING, "DIR", "look for the modules' files below this directory"},
+    {"event", 0, CLI_STRING, "NAME", "perf.data: which event (default: with branch stacks, else the first that samples time)"},
     {0},
 };
 
 const struct cli_verb cmd_import = {
     .name = "import",
-    .arguments = "--from callgrind FILE [-o OUT]",
+    .arguments = "FILE [--elf ELF]... [-o OUT]",
     .summary = "make a profile of what another tool measured",
-    .details = "callgrind counts each executed instruction, jump and call exactly and needs no hardware counters:\n"
-	       "  valgrind --tool=callgrind --dump-instr=yes --collect-jumps=yes PROGRAM",
+    .details =
+	"FILE (\"-\": stdin) is recognised by its content:\n"
+	"  perf.data       perf record -e cycles:u -j any,u (with branch stacks: best), or any clock or hardware event; file or pipe, -z "
+	"too\n"
+	"  perf-script     perf script --show-mmap-events --show-task-events -F pid,tid,time,event,ip,brstack\n"
+	"  callgrind       valgrind --tool=callgrind --dump-instr=yes --collect-jumps=yes PROGRAM: exact, needs no hardware counters\n"
+	"  fdata           llvm-bolt, perf2bolt; needs --elf\n"
+	"  pre-aggregated  perf2bolt -pa: lines B, F, f, r, T, R, S, E; needs --elf\n"
+	"Addresses become those of the ELF files, through their segment tables. A file that is not here, or is another one by its "
+	"build-id,\n"
+	"cannot be asked: offsets in the file then stand for its addresses, and the result says so.",
     .options = options,
     .minimum = 1,
     .maximum = 1,

@@ -27,7 +27,7 @@ static void skip_read_values(struct reader *r, uint64_t read_format)
 static void parse_branches(struct reader *r, const struct perfrecord_format *format, struct perfrecord *record)
 {
 	uint64_t count = read_u64(r);
-	if (format->branch_sample_type & PERF_SAMPLE_BRANCH_HW_INDEX)
+	if (count && (format->branch_sample_type & PERF_SAMPLE_BRANCH_HW_INDEX)) /* without a stack the kernel leaves it out */
 		read_u64(r);
 	if (count > r->size / PERFRECORD_BRANCH_SIZE) {
 		r->failed = true;

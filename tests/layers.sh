@@ -26,5 +26,6 @@ only_in 'libelf|gelf|elfutils|dwarf|libdwarf' 'analyze/elf/'
 only_in 'Zydis|capstone' 'analyze/code/'
 only_in 'perfmon' 'profile/event'
 only_in 'lz4|xxhash' 'formats/'
+only_in 'zstd' 'profile/import/zstream'
 [ "$bad" = 0 ] && echo "layers: includes go one way, fences hold"
 exit "$bad"

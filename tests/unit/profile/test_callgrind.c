@@ -1,5 +1,5 @@
-#include "profile/callgrind.h"
-#include "profile/callgrind_scan.h"
+#include "profile/import/callgrind.h"
+#include "profile/import/callgrind_scan.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,8 +1,8 @@
 /*
  * callgrind_scan: the words of the callgrind format: compressed names and relative positions. No domain objects, one line at a time.
  */
-#ifndef PROFILE_CALLGRIND_SCAN_H
-#define PROFILE_CALLGRIND_SCAN_H
+#ifndef PROFILE_IMPORT_CALLGRIND_SCAN_H
+#define PROFILE_IMPORT_CALLGRIND_SCAN_H
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -1,4 +1,4 @@
-#include "profile/callgrind_scan.h"
+#include "profile/import/callgrind_scan.h"
 
 #include <ctype.h>
 #include <stddef.h>

@@ -8,8 +8,8 @@
  *  - a jump that leaves its function (tail call, PLT) is a call; returns are not written at all
  *  - an instruction with a repeat prefix counts once per repetition
  */
-#ifndef PROFILE_CALLGRIND_H
-#define PROFILE_CALLGRIND_H
+#ifndef PROFILE_IMPORT_CALLGRIND_H
+#define PROFILE_IMPORT_CALLGRIND_H
 
 #include "formats/base/err.h"
 #include "formats/profile.h"

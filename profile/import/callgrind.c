@@ -1,7 +1,7 @@
-#include "profile/callgrind.h"
+#include "profile/import/callgrind.h"
 
 #include "formats/base/vec.h"
-#include "profile/callgrind_scan.h"
+#include "profile/import/callgrind_scan.h"
 #include "profile/idmap.h"
 #include "profile/tally.h"
 
