@@ -9,6 +9,8 @@
 #include <sys/resource.h>
 #include <time.h>
 
+#define COUNTING_REENTRIES 4096 /* jump tables lead to original code: each of their targets is a way back in */
+
 struct total {
 	struct plan_stats stats;
 	double seconds[PLAN_STAGE_COUNT];
@@ -255,6 +257,7 @@ static int read_options(const struct cli *cli, struct plan_make_options *options
 	options->layout.torture_seed = cli_number(cli, "torture", 0);
 	options->minimum_share = cli_real(cli, "minimum-share", options->minimum_share);
 	options->emit.reentry_everywhere = options->layout.torture_seed != 0;
+	options->emit.counting = options->layout.whole = cli_has(cli, "counting");
 	uint64_t threads = cli_number(cli, "jobs", 0), reentries = cli_number(cli, "reentries", options->emit.reentry_maximum);
 	uint64_t alignment = cli_number(cli, "align", 0);
 	if (!(options->layout.coverage > 0 && options->layout.coverage <= 1))
@@ -266,7 +269,7 @@ static int read_options(const struct cli *cli, struct plan_make_options *options
 	if (threads > 1024 || reentries > 1024)
 		return err_set(e, ERR_USAGE, "--jobs and --reentries are at most 1024");
 	options->threads = (unsigned)threads;
-	options->emit.reentry_maximum = (uint32_t)reentries;
+	options->emit.reentry_maximum = options->emit.counting ? COUNTING_REENTRIES : (uint32_t)reentries;
 	options->emit.function_alignment = (uint32_t)alignment;
 	if (!cli_string(cli, "profile", NULL) && !options->layout.torture_seed)
 		return err_set(e, ERR_USAGE, "which profile? --profile P.rprof is needed");
@@ -341,6 +344,7 @@ static const struct cli_option options_table[] = {
     {"jobs", 'j', CLI_NUMBER, "N", "modules worked on at the same time; default: CPUs"},
     {"reentries", 0, CLI_NUMBER, "N", "patches per function besides its entry; default 4"},
     {"align", 0, CLI_NUMBER, "BYTES", "align function entries in the image; default 1"},
+    {"counting", 0, CLI_FLAG, NULL, "count: an image of whole functions that tells what ran how often (repave-apply count)"},
     {"torture", 0, CLI_NUMBER, "SEED", "for tests: all movable functions, blocks in random order, patches everywhere"},
     {0},
 };

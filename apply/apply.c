@@ -114,8 +114,7 @@ static int place_journal(struct apply *a, struct err *e)
 	if (!taken)
 		return err_set(e, ERR_MEMORY, "no memory for %u regions", a->stage.region_count);
 	for (uint32_t i = 0; i < a->stage.region_count; i++)
-		taken[i] =
-		    (struct placement_range){a->stage.regions[i].code, a->stage.regions[i].code_mapped + a->stage.regions[i].data_mapped};
+		taken[i] = (struct placement_range){a->stage.regions[i].code, region_span(&a->stage.regions[i])};
 	const struct region *first = &a->stage.regions[0];
 	struct placement_want want = {first->code, {first->code.v + first->code_mapped}, a->journal.mapped, PLAN_PAGE};
 	int status = placement_find(&a->target->maps, taken, a->stage.region_count, &want, &a->journal.address, e);
@@ -159,6 +158,25 @@ static int prepare(struct apply *a, const struct plan *plan, struct err *e)
 	return status ? status : prepare_journal(a, plan, e);
 }
 
+/*
+ * Counters are the one thing of ours that is writable, so undo must be sure that they are: they begin with a magic, written before they become
+ * writable. Until the mapping is released it goes when this process dies.
+ */
+static int map_counters(struct inject *i, const struct region *r, struct err *e)
+{
+	const uint64_t arguments[6] = {r->counters.v, r->counters_mapped, PROT_READ | PROT_WRITE};
+	const struct inject_revert revert = {0, SYS_munmap, {r->counters.v, r->counters_mapped}};
+	int64_t result = 0;
+	int status = inject_map(i, r->counters, r->counters_mapped, PROT_READ, e);
+	if (!status)
+		status = target_write(i->target, r->counters, PLAN_COUNTER_MAGIC, sizeof PLAN_COUNTER_MAGIC - 1, e);
+	if (!status)
+		status = inject_hold(i, SYS_mprotect, arguments, &revert, &result, e);
+	if (!status && result)
+		return err_set(e, ERR_REFUSED, "process %d: counters cannot be made writable: %s", i->target->pid, strerror((int)-result));
+	return status;
+}
+
 /* Each mapping is held until the journal speaks of it: a kill in between leaves nothing behind. */
 static int map_all(struct apply *a, struct inject *i, struct err *e)
 {
@@ -170,6 +188,8 @@ static int map_all(struct apply *a, struct inject *i, struct err *e)
 	for (uint32_t k = 0; !status && k < a->stage.region_count; k++) {
 		const struct region *r = &a->stage.regions[k];
 		status = inject_map(i, r->code, r->code_mapped, PROT_READ | PROT_EXEC, e);
+		if (!status && r->counters_mapped)
+			status = map_counters(i, r, e);
 		if (!status && r->data_mapped)
 			status = inject_map(i, r->data, r->data_mapped, PROT_READ, e);
 	}
@@ -350,6 +370,7 @@ static int fill_modules(struct apply *a, struct err *e)
 		const struct region *from = &s->regions[i];
 		struct apply_module *m = &r->modules[r->module_count++];
 		*m = (struct apply_module){
+		    .plan = from->plan,
 		    .code = from->code,
 		    .bias = from->bias,
 		    .code_size = from->plan->code_size,
@@ -362,6 +383,7 @@ static int fill_modules(struct apply *a, struct err *e)
 	}
 	for (uint32_t i = 0; i < s->skipped_count; i++) {
 		struct apply_module *m = &r->modules[r->module_count++];
+		m->plan = s->skipped[i].plan;
 		snprintf(m->path, sizeof m->path, "%s", s->skipped[i].plan->module.path);
 		snprintf(m->skipped, sizeof m->skipped, "%s", s->skipped[i].reason);
 	}

@@ -22,6 +22,7 @@ struct apply_options {
 
 struct apply_report {
 	struct apply_module {
+		const struct plan_module *plan; /* borrowed from the plan */
 		char path[256];
 		char skipped[240]; /* why it was left out; empty: it is in */
 		raddr code;

@@ -123,6 +123,11 @@ static int run(const struct cli *cli, struct err *e)
 		status = plan_read(cli_argument(cli, 0), &plan, e);
 	if (status)
 		return status;
+	if (plan_counts(&plan)) {
+		plan_free(&plan);
+		return err_set(e, ERR_USAGE, "%s: a counting plan, which makes the process slower: see repave-apply count",
+			       cli_argument(cli, 0));
+	}
 	status = verb_open_target(cli, &t, e);
 	if (!status) {
 		status = apply_to(cli, &t, &plan, e);

@@ -67,6 +67,8 @@ static void print_journal(const struct target *t, const struct journal *j)
 			printf("  %u patches not made (reason %u)\n", j->dropped[i], i);
 	for (uint32_t i = 0; i < j->region_count; i++) {
 		const struct journal_region *r = &j->regions[i];
+		if (r->counters_mapped)
+			printf("  it counts what runs, which makes the process slower; undo takes it out\n");
 		printf("  %s: %u functions, %u left out, %" PRIu64 " KB at 0x%" PRIx64 ", %" PRIu64 " KB in huge pages\n", r->module.path,
 		       r->functions - r->left_out, r->left_out, r->code_size >> 10, r->code.v, huge_bytes(t->pid, r->code) >> 10);
 	}
@@ -78,9 +80,10 @@ static json_t *journal_json(const struct target *t, const struct journal *j)
 	for (uint32_t i = 0; i < j->region_count; i++) {
 		const struct journal_region *r = &j->regions[i];
 		json_array_append_new(regions,
-				      json_pack("{s:s, s:I, s:I, s:i, s:i, s:I}", "path", r->module.path, "address", (json_int_t)r->code.v,
-						"code_bytes", (json_int_t)r->code_size, "functions", (int)(r->functions - r->left_out),
-						"left_out", (int)r->left_out, "huge_bytes", (json_int_t)huge_bytes(t->pid, r->code)));
+				      json_pack("{s:s, s:I, s:I, s:i, s:i, s:b, s:I}", "path", r->module.path, "address",
+						(json_int_t)r->code.v, "code_bytes", (json_int_t)r->code_size, "functions",
+						(int)(r->functions - r->left_out), "left_out", (int)r->left_out, "counting",
+						(int)(r->counters_mapped != 0), "huge_bytes", (json_int_t)huge_bytes(t->pid, r->code)));
 	}
 	return json_pack("{s:s, s:s, s:s, s:I, s:b, s:i, s:s, s:o}", "state", journal_state_text(j->state), "answer", answer(j), "version",
 			 j->version, "applied_at", (json_int_t)j->applied_at, "inherited", (int)(j->start_time != t->start_time), "patches",

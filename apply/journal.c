@@ -50,6 +50,8 @@ static int build_region(const struct region *from, struct journal *j, struct jou
 	    .code = from->code,
 	    .data = from->data,
 	    .code_mapped = from->code_mapped,
+	    .counters = from->counters,
+	    .counters_mapped = from->counters_mapped,
 	    .code_size = plan->code_size,
 	    .code_hash = hash_bytes(from->code_bytes, plan->code_size),
 	    .data_mapped = from->data_mapped,
@@ -139,6 +141,10 @@ static void encode_body(struct writer *w, const struct journal *j)
 		write_u16(w, run->image_size);
 		write_u16(w, run->original_size);
 		write_u8(w, run->kind);
+	}
+	for (uint32_t i = 0; i < j->region_count; i++) {
+		write_u64(w, j->regions[i].counters.v);
+		write_u64(w, j->regions[i].counters_mapped);
 	}
 }
 
@@ -238,6 +244,19 @@ static int decode_runs(struct reader *r, struct journal *j, struct err *e)
 	return r->failed ? err_set(e, ERR_FORMAT, "journal: truncated") : 0;
 }
 
+/* Since version 1.1; before it there were none. */
+static int decode_counters(struct reader *r, struct journal *j, struct err *e)
+{
+	for (uint32_t i = 0; reader_left(r) && i < j->region_count; i++) {
+		struct journal_region *to = &j->regions[i];
+		to->counters.v = read_u64(r);
+		to->counters_mapped = read_u64(r);
+		if (r->failed || to->counters.v % 4096 || to->counters_mapped % 4096 || to->counters_mapped > UINT32_MAX)
+			return err_set(e, ERR_FORMAT, "journal: bad counters of region %u", i);
+	}
+	return 0;
+}
+
 static int decode_body(struct reader *r, struct journal *j, struct err *e)
 {
 	uint32_t regions = read_u32(r), patches = read_u32(r), runs = read_u32(r);
@@ -261,7 +280,9 @@ static int decode_body(struct reader *r, struct journal *j, struct err *e)
 	}
 	if (!status)
 		status = decode_patches(r, j, e);
-	return status ? status : decode_runs(r, j, e);
+	if (!status)
+		status = decode_runs(r, j, e);
+	return status ? status : decode_counters(r, j, e);
 }
 
 /* Magic, version and lengths; returns the total length through ret_total. */

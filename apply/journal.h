@@ -16,7 +16,7 @@
 
 #define JOURNAL_MAGIC "RePaveJ1"
 #define JOURNAL_MAJOR 1
-#define JOURNAL_MINOR 0
+#define JOURNAL_MINOR 1
 #define JOURNAL_REASON_SIZE 128
 
 /* X(name, text): in this order in the format */
@@ -39,6 +39,8 @@ struct journal_region {
 	uint64_t bias, text_base, text_size;
 	raddr code, data;
 	uint64_t code_mapped, code_size, code_hash, data_mapped, data_size, data_hash;
+	raddr counters;		  /* of a counting image */
+	uint64_t counters_mapped; /* 0: none */
 	uint32_t functions, left_out;
 	uint32_t first_run, run_count; /* into runs */
 };

@@ -73,7 +73,8 @@ static int region_init(const struct target *t, const struct plan_module *plan, s
 	int status = modules_find(t, plan, &r->bias, e);
 	if (status)
 		return status;
-	r->code_mapped = plan->data_offset;
+	r->counters_mapped = plan_counter_span(plan->counter_count);
+	r->code_mapped = plan->data_offset - r->counters_mapped;
 	r->data_mapped = page_up(plan->data_size);
 	r->code_bytes = malloc(plan->code_size ? plan->code_size : 1);
 	r->data_bytes = malloc(plan->data_size ? plan->data_size : 1);
@@ -139,7 +140,7 @@ int stage_place(struct stage *s, struct err *e)
 		struct placement_want want = {
 		    .load_low = raddr_of_vaddr((vaddr){r->plan->load_low}, r->bias),
 		    .load_high = raddr_of_vaddr((vaddr){r->plan->load_high}, r->bias),
-		    .size = r->code_mapped + r->data_mapped,
+		    .size = region_span(r),
 		    .alignment = plan_code_alignment(r->plan->code_size),
 		};
 		if (placement_find(&s->target->maps, taken, placed, &want, &r->code, &why)) {
@@ -148,6 +149,7 @@ int stage_place(struct stage *s, struct err *e)
 			continue;
 		}
 		r->data.v = r->code.v + r->plan->data_offset;
+		r->counters.v = r->counters_mapped ? r->code.v + r->plan->counter_offset : 0;
 		taken[placed] = (struct placement_range){r->code, want.size};
 		if (placed != i) {
 			s->regions[placed] = *r;

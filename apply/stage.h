@@ -16,10 +16,10 @@
 struct region {
 	const struct plan_module *plan; /* borrowed */
 	uint64_t bias;
-	raddr code, data;		   /* where they go; data.v == code.v + plan->data_offset */
-	uint64_t code_mapped, data_mapped; /* bytes of the mappings, whole pages; data_mapped 0: none */
-	uint8_t *code_bytes, *data_bytes;  /* owned: plan bytes, relocated */
-	bool *left_out;			   /* owned, per function: differs in memory, so it stays as it is */
+	raddr code, counters, data;			    /* where they go; data.v == code.v + plan->data_offset */
+	uint64_t code_mapped, counters_mapped, data_mapped; /* bytes of the mappings, whole pages; 0: none */
+	uint8_t *code_bytes, *data_bytes;		    /* owned: plan bytes, relocated */
+	bool *left_out;					    /* owned, per function: differs in memory, so it stays as it is */
 	uint32_t left_out_count, bound_slots;
 	bool huge;
 };
@@ -52,6 +52,12 @@ int stage_place(struct stage *s, struct err *e) MUST_CHECK;
  * directory. ERR_REFUSED when a field would overflow.
  */
 int stage_relocate(struct stage *s, struct err *e) MUST_CHECK;
+
+/* Bytes from the region's start to its end, mapped or not. */
+static inline uint64_t region_span(const struct region *r)
+{
+	return r->plan->data_offset + r->data_mapped;
+}
 
 /* Writes the bytes into the mappings, which must exist, and reads them back. ERR_IO when they differ. */
 int stage_write(const struct stage *s, struct err *e) MUST_CHECK;

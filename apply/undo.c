@@ -296,6 +296,22 @@ static int unmap_if_there(struct undo *u, struct inject *i, raddr address, uint6
 	return status;
 }
 
+/* Writable memory is only taken for ours when it begins with the magic; read-only it is as it was mapped, a tool was killed before that. */
+static int unmap_counters(struct undo *u, struct inject *i, const struct journal_region *r, struct undo_report *report, struct err *e)
+{
+	char magic[sizeof PLAN_COUNTER_MAGIC] = {0};
+	const struct procmap *m = r->counters_mapped ? procmaps_find(&u->target->maps, r->counters) : NULL;
+	if (!m || !m->write)
+		return unmap_if_there(u, i, r->counters, r->counters_mapped, report, e);
+	if (m->execute || m->inode || m->shared || target_read_some(u->target, r->counters, magic, sizeof magic - 1) != sizeof magic - 1 ||
+	    strcmp(magic, PLAN_COUNTER_MAGIC))
+		return 0;
+	int status = inject_unmap(i, r->counters, r->counters_mapped, e);
+	if (!status)
+		report->freed += r->counters_mapped;
+	return status;
+}
+
 /* Nothing refers to the images any more: they go, and each journal last. */
 static int free_images(struct undo *u, struct undo_report *report, struct err *e)
 {
@@ -309,6 +325,8 @@ static int free_images(struct undo *u, struct undo_report *report, struct err *e
 		const struct journal *j = &u->journals[k];
 		for (uint32_t n = 0; !status && n < j->region_count; n++) {
 			status = unmap_if_there(u, &i, j->regions[n].code, j->regions[n].code_mapped, report, e);
+			if (!status)
+				status = unmap_counters(u, &i, &j->regions[n], report, e);
 			if (!status)
 				status = unmap_if_there(u, &i, j->regions[n].data, j->regions[n].data_mapped, report, e);
 		}

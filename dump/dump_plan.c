@@ -91,6 +91,7 @@ static void dump_plan_module(struct out *o, const struct plan_module *m, bool al
 	out_number(o, "code_size", m->code_size);
 	out_number(o, "data_offset", m->data_offset);
 	out_number(o, "data_size", m->data_size);
+	out_number(o, "counter_count", m->counter_count);
 	out_number(o, "function_count", m->function_count);
 	out_number(o, "patch_count", m->patch_count);
 	out_number(o, "run_count", m->run_count);

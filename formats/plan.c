@@ -36,6 +36,7 @@ uint32_t plan_run_original(const struct plan_run *runs, uint32_t run_count, uint
 		return run->original;
 	case PLAN_RUN_REWRITTEN:
 	case PLAN_RUN_INSERTED:
+	case PLAN_RUN_COUNTER:
 		return inside ? PLAN_NONE : run->original;
 	default:
 		return PLAN_NONE;
@@ -79,6 +80,7 @@ void plan_module_free(struct plan_module *m)
 	free(m->patches);
 	free(m->runs);
 	free(m->slots);
+	free(m->counters);
 	free(m->strings);
 	*m = (struct plan_module){0};
 }

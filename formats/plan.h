@@ -21,13 +21,16 @@
 #include <stdint.h>
 
 #define PLAN_MAJOR 1
-#define PLAN_MINOR 0
+#define PLAN_MINOR 1
 #define PLAN_NONE UINT32_MAX
 #define PLAN_REGION_ALIGN (2u << 20)
 #define PLAN_PAGE 4096u
 #define PLAN_HUGE_MINIMUM (64u << 10) /* less code than this is not worth a huge page, nor the search for an aligned gap */
 #define PLAN_PATCH_SIZE 5	      /* jmp rel32: e9 xx xx xx xx */
 #define PLAN_STUB_SIZE_MAX 512
+#define PLAN_COUNTER_MAGIC "RePaveC1"
+#define PLAN_COUNTER_HEADER 64u /* bytes before the first counter: the magic, then zeros */
+#define PLAN_COUNTER_SIZE 8u
 
 /* Alignment that code of this size wants for its region and its data: huge pages, or pages when it is small. */
 static inline uint32_t plan_code_alignment(uint32_t code_size)
@@ -69,9 +72,11 @@ struct plan_patch {
  *   INSERTED  image only: an added jump; its start maps to `original`, which is where it leads. original_size 0
  *   DELETED   original only: a jump left out; `original` maps to `image`. image_size 0
  *   STUB      image only: code of ours that runs before the function's first instruction; any boundary maps to `original`
+ *   COUNTER   image only: one instruction that counts; changes nothing but counters and what is dead there. Its start maps to `original`,
+ *             which is what is executed next
  * A return address is looked up by the byte before it, since the next byte may belong to another block.
  */
-enum plan_run_kind { PLAN_RUN_COPY, PLAN_RUN_REWRITTEN, PLAN_RUN_INSERTED, PLAN_RUN_DELETED, PLAN_RUN_STUB };
+enum plan_run_kind { PLAN_RUN_COPY, PLAN_RUN_REWRITTEN, PLAN_RUN_INSERTED, PLAN_RUN_DELETED, PLAN_RUN_STUB, PLAN_RUN_COUNTER };
 
 struct plan_run {
 	uint32_t image;	   /* region offset */
@@ -84,6 +89,22 @@ struct plan_run {
 struct plan_slot {
 	uint32_t at;   /* region offset of the instruction */
 	uint64_t slot; /* vaddr of the GOT slot */
+};
+
+enum plan_counter_kind {
+	PLAN_COUNTER_BLOCK,  /* u64: executions of the block that starts at `from` */
+	PLAN_COUNTER_EDGE,   /* u64: times control went from the branch at `from` to `to` */
+	PLAN_COUNTER_SEEN,   /* u8: not 0 once the block that starts at `from` ran */
+	PLAN_COUNTER_TARGET, /* u64: where the indirect call or jump at `from` went last, as an address of the process */
+};
+
+/*
+ * What one counter of a counting image means. Counter i is the PLAN_COUNTER_SIZE bytes at region offset counter_offset +
+ * PLAN_COUNTER_HEADER + i * PLAN_COUNTER_SIZE. Threads add without a lock: increments may be lost, never more than that.
+ */
+struct plan_counter {
+	uint32_t from, to; /* text offsets; to: EDGE only, otherwise PLAN_NONE */
+	uint8_t kind;
 };
 
 struct plan_stats {
@@ -109,6 +130,9 @@ struct plan_module {
 	struct plan_slot *slots;
 	char *strings;
 	uint32_t relocation_count, function_count, patch_count, run_count, slot_count, string_size;
+	/* A counting image only: [counter_offset, data_offset) is mapped rw-, zero at first; it stands behind the code, before the data. */
+	struct plan_counter *counters;
+	uint32_t counter_count, counter_offset; /* 0, 0: not a counting image */
 	/* Unwind table in `data`: fde_count pairs {int32 pc, int32 fde}, both relative to the region's start, sorted by pc, at region offset
 	   fde_table (as .eh_frame_hdr's, so a stub searches it); the .eh_frame bytes they point into lie in [eh_frame, eh_frame + eh_frame_size),
 	   terminated by a zero length. fde_count 0: no unwind data. */
@@ -126,6 +150,29 @@ struct plan {
 	uint64_t inputs_hash; /* XXH3-64 over identities, map bytes, profile bytes and options */
 	char *options;	      /* the options that made it, as text; owned */
 };
+
+/* Bytes of the counters' part of the region, whole pages. */
+static inline uint64_t plan_counter_span(uint32_t counter_count)
+{
+	return counter_count
+		   ? (PLAN_COUNTER_HEADER + (uint64_t)counter_count * PLAN_COUNTER_SIZE + PLAN_PAGE - 1) & ~(uint64_t)(PLAN_PAGE - 1)
+		   : 0;
+}
+
+/* Region offset of a counter. */
+static inline uint32_t plan_counter_at(const struct plan_module *m, uint32_t counter)
+{
+	return m->counter_offset + PLAN_COUNTER_HEADER + counter * PLAN_COUNTER_SIZE;
+}
+
+/* Does the plan count? Then it is to be taken out again soon. */
+static inline bool plan_counts(const struct plan *p)
+{
+	for (uint32_t i = 0; i < p->module_count; i++)
+		if (p->modules[i].counter_count)
+			return true;
+	return false;
+}
 
 /* What plan_decode checks beyond the encoding, of a plan in memory. ERR_FORMAT names the module and the first thing that is wrong. */
 int plan_validate(const struct plan *p, const char *name, struct err *e) MUST_CHECK;

@@ -17,6 +17,7 @@
 #define PLAN_CHUNK_PATCHES CONTAINER_TAG('P', 'T', 'C', 'H')
 #define PLAN_CHUNK_RUNS CONTAINER_TAG('R', 'U', 'N', 'S')
 #define PLAN_CHUNK_SLOTS CONTAINER_TAG('S', 'L', 'O', 'T')
+#define PLAN_CHUNK_COUNTERS CONTAINER_TAG('C', 'N', 'T', 'R') /* only of a counting image */
 
 #define PLAN_MODULES_MAX 4096u
 #define PLAN_OPTIONS_MAX 65536u

@@ -198,6 +198,31 @@ static int get_slots(const struct container *c, struct section *s, struct plan_m
 	return 0;
 }
 
+#define COUNTER_BYTES 3
+static int get_counters(const struct container *c, struct section *s, struct plan_module *m, struct err *e)
+{
+	uint32_t count, from = 0;
+	m->counter_offset = read_u32(&s->r);
+	int status = section_count(c, s, COUNTER_BYTES, &count, e);
+	if (status)
+		return status;
+	m->counters = section_array(c, s, count, sizeof *m->counters, e);
+	if (!m->counters)
+		return -ERR_MEMORY;
+	m->counter_count = count;
+	for (uint32_t i = 0; i < count; i++)
+		m->counters[i].from = from = column_get_delta(&s->r, from);
+	for (uint32_t i = 0; i < count; i++) {
+		uint64_t value = column_get(&s->r);
+		uint64_t to = value ? m->counters[i].from + unzigzag(value - 1) : PLAN_NONE;
+		s->r.failed |= to > UINT32_MAX || (value && to == PLAN_NONE);
+		m->counters[i].to = (uint32_t)to;
+	}
+	for (uint32_t i = 0; i < count; i++)
+		m->counters[i].kind = read_u8(&s->r);
+	return 0;
+}
+
 static const struct {
 	uint32_t tag;
 	int (*get)(const struct container *c, struct section *s, struct plan_module *m, struct err *e);
@@ -205,22 +230,31 @@ static const struct {
     {PLAN_CHUNK_MODULE, get_module},	       {PLAN_CHUNK_CODE, get_code},	  {PLAN_CHUNK_DATA, get_data},
     {PLAN_CHUNK_RELOCATIONS, get_relocations}, {PLAN_CHUNK_STRINGS, get_strings}, {PLAN_CHUNK_FUNCTIONS, get_functions},
     {PLAN_CHUNK_PATCHES, get_patches},	       {PLAN_CHUNK_RUNS, get_runs},	  {PLAN_CHUNK_SLOTS, get_slots},
+    {PLAN_CHUNK_COUNTERS, get_counters},
 };
 #define CHUNK_COUNT (sizeof chunks / sizeof *chunks)
+#define CHUNK_ALWAYS (CHUNK_COUNT - 1)
+
+static int decode_chunk(const struct container *c, struct container_chunk *cursor, size_t i, struct plan_module *m, struct err *e)
+{
+	struct section s;
+	int status = section_expect(c, cursor, chunks[i].tag, &s, e);
+	if (status)
+		return status;
+	status = chunks[i].get(c, &s, m, e);
+	if (!status)
+		status = section_finish(c, &s, e);
+	section_free(&s);
+	return status;
+}
 
 static int decode_module(const struct container *c, struct container_chunk *cursor, struct plan_module *m, struct err *e)
 {
 	int status = 0;
-	for (size_t i = 0; i < CHUNK_COUNT && !status; i++) {
-		struct section s;
-		status = section_expect(c, cursor, chunks[i].tag, &s, e);
-		if (status)
-			break;
-		status = chunks[i].get(c, &s, m, e);
-		if (!status)
-			status = section_finish(c, &s, e);
-		section_free(&s);
-	}
+	for (size_t i = 0; i < CHUNK_ALWAYS && !status; i++)
+		status = decode_chunk(c, cursor, i, m, e);
+	if (!status && section_follows(c, cursor, PLAN_CHUNK_COUNTERS))
+		status = decode_chunk(c, cursor, CHUNK_ALWAYS, m, e);
 	return status;
 }
 
@@ -261,9 +295,9 @@ static int decode_chunks(const struct container *c, struct plan *p, struct err *
 	section_free(&s);
 	if (status)
 		return status;
-	if (count > c->chunk_count / CHUNK_COUNT)
+	if (count > c->chunk_count / CHUNK_ALWAYS)
 		return err_set(e, ERR_FORMAT, "%s: says %u modules, has chunks for at most %zu", c->name, count,
-			       c->chunk_count / CHUNK_COUNT);
+			       c->chunk_count / CHUNK_ALWAYS);
 	p->modules = calloc(count ? count : 1, sizeof *p->modules);
 	if (!p->modules)
 		return err_set(e, ERR_MEMORY, "%s: no memory for %u modules", c->name, count);

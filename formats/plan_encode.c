@@ -120,6 +120,22 @@ static void put_slots(const struct plan_module *m, struct writer *w)
 	}
 }
 
+static void put_counters(const struct plan_module *m, struct writer *w)
+{
+	const struct plan_counter *c = m->counters;
+	uint32_t from = 0;
+	write_u32(w, m->counter_offset);
+	column_put(w, m->counter_count);
+	for (uint32_t i = 0; i < m->counter_count; i++) {
+		column_put(w, zigzag((uint64_t)c[i].from - from));
+		from = c[i].from;
+	}
+	for (uint32_t i = 0; i < m->counter_count; i++)
+		column_put(w, c[i].to == PLAN_NONE ? 0 : 1 + zigzag((uint64_t)c[i].to - c[i].from));
+	for (uint32_t i = 0; i < m->counter_count; i++)
+		write_u8(w, c[i].kind);
+}
+
 static void encode_module(struct container_writer *cw, struct writer *w, const struct plan_module *m)
 {
 	static const struct {
@@ -137,6 +153,12 @@ static void encode_module(struct container_writer *cw, struct writer *w, const s
 		w->failed |= raw.failed;
 		container_put_chunk(cw, w, chunks[i].tag, CONTAINER_REQUIRED, raw.data, raw.size);
 	}
+	if (m->counter_count) {
+		raw.size = 0;
+		put_counters(m, &raw);
+		w->failed |= raw.failed;
+		container_put_chunk(cw, w, PLAN_CHUNK_COUNTERS, CONTAINER_REQUIRED, raw.data, raw.size);
+	}
 	writer_free(&raw);
 }
 
@@ -148,7 +170,7 @@ int plan_encode(const struct plan *p, struct writer *w, struct err *e)
 	struct container_writer cw;
 	struct writer raw = {0};
 	const char *options = p->options ? p->options : "";
-	container_put_header(&cw, w, CONTAINER_PLAN, PLAN_MAJOR, PLAN_MINOR);
+	container_put_header(&cw, w, CONTAINER_PLAN, PLAN_MAJOR, plan_counts(p) ? PLAN_MINOR : 0); /* without counters it is a 1.0 */
 	write_u64(&raw, p->inputs_hash);
 	column_put(&raw, p->module_count);
 	column_put(&raw, strlen(options));

@@ -33,8 +33,12 @@ static int validate_region(const struct place *p, const struct plan_module *m)
 {
 	if (!m->code_size)
 		return refuse(p, "no code");
-	if (m->data_offset % PLAN_PAGE || m->data_offset < m->code_size || m->data_offset - m->code_size > PLAN_REGION_ALIGN)
+	uint64_t counters = plan_counter_span(m->counter_count);
+	if (m->data_offset % PLAN_PAGE || m->data_offset < m->code_size + counters ||
+	    m->data_offset - m->code_size - counters > PLAN_REGION_ALIGN)
 		return refuse(p, "data at region offset 0x%x does not follow 0x%x bytes of code", m->data_offset, m->code_size);
+	if (m->counter_count ? m->counter_offset + counters != m->data_offset || m->counter_offset % PLAN_PAGE : m->counter_offset)
+		return refuse(p, "%u counters at region offset 0x%x do not stand before the data", m->counter_count, m->counter_offset);
 	if (m->region_vaddr % PLAN_REGION_ALIGN)
 		return refuse(p, "region at 0x%llx is not aligned", (unsigned long long)m->region_vaddr);
 	if (m->load_low >= m->load_high || m->load_high - m->load_low > (uint64_t)REACH)
@@ -161,6 +165,7 @@ static bool run_sizes_valid(const struct plan_run *r)
 	case PLAN_RUN_REWRITTEN:
 		return r->image_size && r->original_size;
 	case PLAN_RUN_INSERTED:
+	case PLAN_RUN_COUNTER:
 		return r->image_size && !r->original_size;
 	case PLAN_RUN_DELETED:
 		return !r->image_size && r->original_size;
@@ -175,7 +180,7 @@ static int validate_runs(const struct place *p, const struct plan_module *m)
 	uint64_t start = 0, end = 0; /* of the last run with image bytes */
 	for (uint32_t i = 0; i < m->run_count; i++) {
 		const struct plan_run *r = &m->runs[i];
-		if (r->kind > PLAN_RUN_STUB)
+		if (r->kind > PLAN_RUN_COUNTER || (r->kind == PLAN_RUN_COUNTER && !m->counter_count))
 			return refuse(p, "run %u: unknown kind %u", i, r->kind);
 		if (!run_sizes_valid(r))
 			return refuse(p, "run %u: sizes %u and %u do not go with its kind %u", i, r->image_size, r->original_size, r->kind);
@@ -250,11 +255,23 @@ static int validate_directory(const struct place *p, const struct plan_module *m
 	return 0;
 }
 
+static int validate_counters(const struct place *p, const struct plan_module *m)
+{
+	for (uint32_t i = 0; i < m->counter_count; i++) {
+		const struct plan_counter *c = &m->counters[i];
+		if (c->kind > PLAN_COUNTER_TARGET || c->from >= m->text_size)
+			return refuse(p, "counter %u: unknown kind %u, or text offset 0x%x outside the text", i, c->kind, c->from);
+		if (c->kind == PLAN_COUNTER_EDGE ? c->to >= m->text_size : c->to != PLAN_NONE)
+			return refuse(p, "counter %u of kind %u: impossible destination 0x%x", i, c->kind, c->to);
+	}
+	return 0;
+}
+
 static int validate_module(const struct place *p, const struct plan_module *m)
 {
 	static int (*const checks[])(const struct place *p, const struct plan_module *m) = {
 	    validate_region,  validate_identity, validate_relocations, validate_functions, validate_runs,
-	    validate_patches, validate_slots,	 validate_fdes,	       validate_directory,
+	    validate_patches, validate_slots,	 validate_fdes,	       validate_directory, validate_counters,
 	};
 	int status = 0;
 	for (size_t i = 0; i < sizeof checks / sizeof *checks && !status; i++)

@@ -74,6 +74,12 @@ int section_expect(const struct container *c, struct container_chunk *cursor, ui
 	return section_load(c, cursor, ret_section, e);
 }
 
+bool section_follows(const struct container *c, const struct container_chunk *cursor, uint32_t tag)
+{
+	struct container_chunk next = *cursor;
+	return next_required(c, &next) && next.tag == tag;
+}
+
 int section_expect_end(const struct container *c, struct container_chunk *cursor, struct err *e)
 {
 	char found[5];

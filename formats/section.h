@@ -76,6 +76,8 @@ int section_load(const struct container *c, const struct container_chunk *chunk,
  */
 int section_expect(const struct container *c, struct container_chunk *cursor, uint32_t tag, struct section *ret_section,
 		   struct err *e) MUST_CHECK;
+/* Is the next required chunk one with this tag? `cursor` stays. */
+bool section_follows(const struct container *c, const struct container_chunk *cursor, uint32_t tag);
 /* No required chunk may follow. */
 int section_expect_end(const struct container *c, struct container_chunk *cursor, struct err *e) MUST_CHECK;
 /* 0, or ERR_FORMAT when a read failed or bytes are left. Frees the bytes. */

@@ -99,3 +99,46 @@ int insn_decode(const uint8_t *bytes, size_t left, vaddr at, struct insn *ret_in
 	*ret_insn = insn;
 	return 0;
 }
+
+static uint8_t flag_set(ZyanU32 flags)
+{
+	return (uint8_t)((flags & ZYDIS_CPUFLAG_PF ? 1 : 0) | (flags & ZYDIS_CPUFLAG_AF ? 2 : 0) | (flags & ZYDIS_CPUFLAG_ZF ? 4 : 0) |
+			 (flags & ZYDIS_CPUFLAG_SF ? 8 : 0) | (flags & ZYDIS_CPUFLAG_OF ? 16 : 0));
+}
+
+/* Shifts by zero and string instructions repeated zero times leave the flags as they were. */
+static bool writes_sometimes(const ZydisDecodedInstruction *z)
+{
+	switch (z->mnemonic) {
+	case ZYDIS_MNEMONIC_SHL:
+	case ZYDIS_MNEMONIC_SHR:
+	case ZYDIS_MNEMONIC_SAR:
+	case ZYDIS_MNEMONIC_ROL:
+	case ZYDIS_MNEMONIC_ROR:
+	case ZYDIS_MNEMONIC_RCL:
+	case ZYDIS_MNEMONIC_RCR:
+	case ZYDIS_MNEMONIC_SHLD:
+	case ZYDIS_MNEMONIC_SHRD:
+		if (z->opcode == 0xd0 || z->opcode == 0xd1)
+			return false; /* by one */
+		return z->raw.imm[0].size == 0 || (z->raw.imm[0].value.u & 31) == 0;
+	default:
+		return (z->attributes & (ZYDIS_ATTRIB_HAS_REP | ZYDIS_ATTRIB_HAS_REPE | ZYDIS_ATTRIB_HAS_REPNE)) != 0;
+	}
+}
+
+int insn_flags(const uint8_t *bytes, size_t left, uint8_t *ret_read, uint8_t *ret_written)
+{
+	ZydisDecodedInstruction z;
+	pthread_once(&decoder_once, decoder_init);
+	if (!ZYAN_SUCCESS(ZydisDecoderDecodeInstruction(&decoder, NULL, bytes, left, &z)))
+		return -1;
+	const ZydisAccessedFlags *f = z.cpu_flags;
+	*ret_read = *ret_written = 0;
+	if (!f)
+		return 0;
+	*ret_read = flag_set(f->tested);
+	if (!writes_sometimes(&z))
+		*ret_written = flag_set(f->modified | f->set_0 | f->set_1 | f->undefined);
+	return 0;
+}

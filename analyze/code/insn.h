@@ -37,10 +37,19 @@ struct insn {
 /* Decodes the instruction of at most `left` bytes that stands at `at`. 0, or -1 if it does not decode. Zydis. */
 int insn_decode(const uint8_t *bytes, size_t left, vaddr at, struct insn *ret_insn);
 
+/* The five status flags that an increment changes: PF AF ZF SF OF. */
+#define INSN_FLAGS 31u
+/*
+ * Which of these an instruction reads, and which it surely overwrites whatever they were. Where nothing is known: all read, none overwritten.
+ * 0, or -1 if it does not decode.
+ */
+int insn_flags(const uint8_t *bytes, size_t left, uint8_t *ret_read, uint8_t *ret_written);
+
 /* The same by Capstone: the second opinion. Fields that Capstone cannot tell are filled the same way. 0 or -1. `context` per thread. */
 struct insn_second;
 struct insn_second *insn_second_new(void); /* NULL: no memory */
 void insn_second_free(struct insn_second *context);
 int insn_second_decode(struct insn_second *context, const uint8_t *bytes, size_t left, vaddr at, struct insn *ret_insn);
+int insn_second_flags(struct insn_second *context, const uint8_t *bytes, size_t left, uint8_t *ret_read, uint8_t *ret_written);
 
 #endif

@@ -148,3 +148,66 @@ int insn_second_decode(struct insn_second *context, const uint8_t *bytes, size_t
 	*ret_insn = insn;
 	return 0;
 }
+
+/* Capstone gives x87 instructions their own meaning of the same field, and takes cmpss and cmpsd for the string instruction. */
+static bool flags_known(const cs_insn *c)
+{
+	if (c->detail->x86.opcode[0] == 0x0f && c->detail->x86.opcode[1] == 0xc2)
+		return false;
+	for (unsigned i = 0; i < c->detail->groups_count; i++)
+		if (c->detail->groups[i] == X86_GRP_FPU)
+			return false;
+	return true;
+}
+
+static bool writes_sometimes(const cs_insn *c)
+{
+	const cs_x86 *x = &c->detail->x86;
+	switch (c->id) {
+	case X86_INS_SHL:
+	case X86_INS_SAL:
+	case X86_INS_SHR:
+	case X86_INS_SAR:
+	case X86_INS_ROL:
+	case X86_INS_ROR:
+	case X86_INS_RCL:
+	case X86_INS_RCR:
+	case X86_INS_SHLD:
+	case X86_INS_SHRD:
+		for (unsigned i = 0; i < x->op_count; i++)
+			if (x->operands[i].type == X86_OP_REG && x->operands[i].reg == X86_REG_CL)
+				return true;
+		return x->op_count && x->operands[x->op_count - 1].type == X86_OP_IMM && !(x->operands[x->op_count - 1].imm & 31);
+	default:
+		return x->prefix[0] == 0xf2 || x->prefix[0] == 0xf3;
+	}
+}
+
+int insn_second_flags(struct insn_second *context, const uint8_t *bytes, size_t left, uint8_t *ret_read, uint8_t *ret_written)
+{
+	static const struct {
+		uint64_t read, written;
+	} flags[5] = {
+	    {X86_EFLAGS_TEST_PF, X86_EFLAGS_MODIFY_PF | X86_EFLAGS_RESET_PF | X86_EFLAGS_UNDEFINED_PF | X86_EFLAGS_SET_PF},
+	    {X86_EFLAGS_TEST_AF, X86_EFLAGS_MODIFY_AF | X86_EFLAGS_RESET_AF | X86_EFLAGS_UNDEFINED_AF | X86_EFLAGS_SET_AF},
+	    {X86_EFLAGS_TEST_ZF, X86_EFLAGS_MODIFY_ZF | X86_EFLAGS_RESET_ZF | X86_EFLAGS_UNDEFINED_ZF | X86_EFLAGS_SET_ZF},
+	    {X86_EFLAGS_TEST_SF, X86_EFLAGS_MODIFY_SF | X86_EFLAGS_RESET_SF | X86_EFLAGS_UNDEFINED_SF | X86_EFLAGS_SET_SF},
+	    {X86_EFLAGS_TEST_OF, X86_EFLAGS_MODIFY_OF | X86_EFLAGS_RESET_OF | X86_EFLAGS_UNDEFINED_OF | X86_EFLAGS_SET_OF},
+	};
+	uint64_t address = 0;
+	const uint8_t *code = bytes;
+	if (!cs_disasm_iter(context->handle, &code, &left, &address, context->insn))
+		return -1;
+	const cs_insn *c = context->insn;
+	*ret_read = *ret_written = 0;
+	if (!flags_known(c))
+		return 0;
+	bool sometimes = writes_sometimes(c);
+	for (unsigned i = 0; i < 5; i++) {
+		if (c->detail->x86.eflags & flags[i].read)
+			*ret_read |= (uint8_t)(1u << i);
+		if (!sometimes && (c->detail->x86.eflags & flags[i].written))
+			*ret_written |= (uint8_t)(1u << i);
+	}
+	return 0;
+}

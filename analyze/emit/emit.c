@@ -158,7 +158,10 @@ static int take_results(struct emitter *m, struct plan_module *module, struct er
 	module->load_high = m->image->load_high;
 	module->region_vaddr = m->region;
 	module->code_size = m->code_size;
-	module->data_offset = plan_code_span(m->code_size);
+	module->counter_count = (uint32_t)m->counters.count;
+	module->counter_offset = m->counters.count ? m->counter_offset : 0;
+	module->counters = m->counters.data;
+	module->data_offset = plan_code_span(m->code_size) + (uint32_t)plan_counter_span(module->counter_count);
 	module->directory = PLAN_NONE;
 	module->code = m->code;
 	module->runs = m->runs.data;
@@ -171,6 +174,7 @@ static int take_results(struct emitter *m, struct plan_module *module, struct er
 	m->runs.data = NULL;
 	m->relocations.data = NULL;
 	m->slots.data = NULL;
+	m->counters.data = NULL;
 	return 0;
 }
 
@@ -190,10 +194,13 @@ static int emit_stages(struct emitter *m, struct err *e)
 		status = emit_choose_patches(m, e);
 	if (!status)
 		status = emit_set_chunks(m, e);
+	if (!status && m->options.counting)
+		status = emit_choose_probes(m, e);
 	if (!status)
 		status = emit_place(m, e);
 	if (status)
 		return status;
+	m->counter_offset = plan_code_span(m->code_size);
 	if (m->region + m->code_size + (256u << 20) - m->image->load_low > INT32_MAX)
 		return err_set(e, ERR_UNSUPPORTED, "%s: no place within 2 GiB of all of the module", m->image->identity.path);
 	return emit_write(m, e);
@@ -217,6 +224,8 @@ static void emitter_free(struct emitter *m)
 	vec_free(&m->relocations);
 	vec_free(&m->slots);
 	vec_free(&m->drops);
+	vec_free(&m->probes);
+	vec_free(&m->counters);
 }
 
 int emit_module_with(const struct image *image, const struct map *map, const struct flow *flow, const struct layout *layout,

@@ -43,6 +43,7 @@ struct emit_options {
 	uint32_t reentry_maximum;    /* re-entry patches per function */
 	double reentry_share;	     /* a re-entry must take at least this share of all block executions of the module */
 	bool reentry_everywhere;     /* torture: at every place that can take one, up to the maximum, whatever the flow says */
+	bool counting;		     /* a counting image: what ran how often, see emit_probe.c; re-entries at all targets of jump tables */
 };
 
 /* The options that emit_module uses. */

@@ -108,6 +108,8 @@ static uint64_t benefit_of(const struct emitter *m, const struct choice *c, cons
 {
 	if (m->options.reentry_everywhere)
 		return 1;
+	if (m->options.counting && (m->map->blocks[block].flags & MAP_BLOCK_TABLE_TARGET))
+		return UINT64_MAX;
 	if (!m->flow)
 		return 0;
 	uint64_t executed = m->flow->block[block], entered = m->flow->block[f->first_block];

@@ -43,6 +43,7 @@ static void add_tail(struct emit_chunk *c, struct emit_tail tail)
 	tail.size = tail.kind == EMIT_TAIL_DELETED ? 0
 		    : tail.kind == EMIT_TAIL_SLOT  ? 6
 		    : tail.kind == EMIT_TAIL_LOOP  ? tail.size
+		    : tail.kind == EMIT_TAIL_PROBE ? tail.size
 						   : SHORT_JUMP;
 	c->tails[c->tail_count++] = tail;
 }
@@ -60,6 +61,22 @@ static void fall_to(const struct emitter *m, uint32_t chunk, uint32_t original)
 		add_jump(c, to, true);
 }
 
+/* A counted edge: the branch goes the other way, and what counts stands where it falls through. */
+static void end_counted_branch(const struct emitter *m, uint32_t chunk, const struct insn *i, struct emit_edge taken, struct emit_edge next)
+{
+	struct emit_chunk *c = &m->chunks.data[chunk];
+	bool invert = c->probe_taken != EMIT_NONE;
+	struct emit_edge through = invert ? taken : next;
+	uint32_t probe = invert ? c->probe_taken : c->probe_next;
+	add_tail(c, (struct emit_tail){.kind = EMIT_TAIL_BRANCH,
+				       .condition = i->condition ^ (invert ? 1 : 0),
+				       .inverted = invert,
+				       .to = invert ? next : taken});
+	add_tail(c, (struct emit_tail){.kind = EMIT_TAIL_PROBE, .size = m->probes.data[probe].size, .to = through, .import = probe});
+	if (!follows(m, chunk, through))
+		add_jump(c, through, true);
+}
+
 static void end_branch(const struct emitter *m, uint32_t chunk, const struct insn *i, uint32_t end)
 {
 	struct emit_chunk *c = &m->chunks.data[chunk];
@@ -69,6 +86,10 @@ static void end_branch(const struct emitter *m, uint32_t chunk, const struct ins
 		add_tail(c, (struct emit_tail){.kind = EMIT_TAIL_LOOP, .size = i->length, .to = taken});
 		add_jump(c, next, true);
 		add_jump(c, taken, true);
+		return;
+	}
+	if (c->probe_taken != EMIT_NONE || c->probe_next != EMIT_NONE) {
+		end_counted_branch(m, chunk, i, taken, next);
 		return;
 	}
 	bool next_follows = follows(m, chunk, next), taken_follows = follows(m, chunk, taken);
@@ -125,8 +146,10 @@ static uint32_t chunk_size(const struct emit_chunk *c)
 /* Can control run off the end of the chunk into what stands after it? */
 static bool falls_out(const struct emitter *m, const struct emit_chunk *c)
 {
-	if (c->tail_count)
-		return c->tails[c->tail_count - 1].kind == EMIT_TAIL_DELETED || c->tails[c->tail_count - 1].kind == EMIT_TAIL_BRANCH;
+	if (c->tail_count) {
+		uint8_t last = c->tails[c->tail_count - 1].kind;
+		return last == EMIT_TAIL_DELETED || last == EMIT_TAIL_BRANCH || last == EMIT_TAIL_PROBE;
+	}
 	uint8_t terminator = m->map->blocks[c->block].terminator;
 	return terminator != MAP_RETURN && terminator != MAP_JUMP_INDIRECT;
 }

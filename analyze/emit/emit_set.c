@@ -198,7 +198,10 @@ static int check_all(struct emitter *m, struct insn_second *second, struct err *
 {
 	bool failed = false;
 	for (size_t i = 0; i < m->order.count; i++) {
-		struct emit_chunk chunk = {.block = m->order.data[i], .function = map_function_of_block(m->map, m->order.data[i])};
+		struct emit_chunk chunk = {.block = m->order.data[i],
+					   .function = map_function_of_block(m->map, m->order.data[i]),
+					   .probe_taken = EMIT_NONE,
+					   .probe_next = EMIT_NONE};
 		uint32_t at = 0;
 		if (m->dropped[chunk.function])
 			continue;

@@ -3,6 +3,7 @@
  *
  *   emit_set    layout -> set of blocks and chunks in order; checks; drops functions
  *   emit_patch  chooses patches and the blocks they need, before the chunks are final
+ *   emit_probe  where a counting image counts
  *   emit_place  tails of the chunks, branch relaxation, addresses
  *   emit_write  bytes, runs, relocations, slots
  */
@@ -26,6 +27,7 @@ enum emit_tail_kind {
 	EMIT_TAIL_SLOT,	   /* ff 25 disp32 */
 	EMIT_TAIL_LOOP,	   /* loop, jrcxz: rel8 over the element that follows it, to the last one */
 	EMIT_TAIL_DELETED, /* jump left out: its target follows */
+	EMIT_TAIL_PROBE,   /* counts the edge that is followed next */
 };
 
 /* One control transfer at the end of a chunk. */
@@ -34,7 +36,16 @@ struct emit_tail {
 	bool inserted; /* image only: maps to where it leads */
 	bool inverted;
 	struct emit_edge to;
-	uint32_t import; /* SLOT: index into map->imports */
+	uint32_t import; /* SLOT: index into map->imports; PROBE: index into probes */
+};
+
+/* One counter and the instructions that feed it, before the instruction at `offset` of the block, or on an edge that leaves it. */
+struct emit_probe {
+	uint32_t block, offset;
+	uint32_t counter; /* index into the plan's counters */
+	uint32_t to;	  /* EDGE: text offset where it leads */
+	uint8_t kind;	  /* enum plan_counter_kind */
+	uint8_t size;	  /* bytes in the image */
 };
 
 /* One block in the image: `body` bytes of the original, copied one instruction by one, then the tails. */
@@ -47,6 +58,8 @@ struct emit_chunk {
 	uint16_t lead, lead_stub; /* bytes before `image`: alignment pad, then the stub */
 	uint16_t pad;		  /* int3 after the tails */
 	uint8_t tail_count;
+	uint32_t first_probe, probe_count; /* in the body, by offset */
+	uint32_t probe_taken, probe_next;  /* on these edges, or EMIT_NONE */
 	struct emit_tail tails[3];
 };
 
@@ -72,7 +85,10 @@ struct emitter {
 	VEC(uint32_t) relocations;
 	VEC(struct plan_slot) slots;
 	VEC(struct emit_dropped) drops;
-	uint64_t region; /* vaddr */
+	VEC(struct emit_probe) probes; /* by block, offset */
+	VEC(struct plan_counter) counters;
+	uint32_t counter_offset; /* region offset */
+	uint64_t region;	 /* vaddr */
 	uint8_t *code;
 	uint32_t code_size;
 };
@@ -80,6 +96,7 @@ struct emitter {
 int emit_set_order(struct emitter *m, struct err *e) MUST_CHECK;
 int emit_set_chunks(struct emitter *m, struct err *e) MUST_CHECK;
 int emit_choose_patches(struct emitter *m, struct err *e) MUST_CHECK;
+int emit_choose_probes(struct emitter *m, struct err *e) MUST_CHECK;
 int emit_place(struct emitter *m, struct err *e) MUST_CHECK;
 int emit_write(struct emitter *m, struct err *e) MUST_CHECK;
 void emit_statistics(const struct emitter *m, struct plan_stats *ret_stats);

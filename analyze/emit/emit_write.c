@@ -82,18 +82,98 @@ static int write_instruction(struct emitter *m, const struct emit_chunk *c, cons
 	return 0;
 }
 
+/* Counters stand in the region, at a distance that never changes: no relocation. */
+static void put_counter(struct emitter *m, uint32_t field, uint32_t end, uint32_t counter)
+{
+	store_u32(m->code + field, m->counter_offset + PLAN_COUNTER_HEADER + counter * PLAN_COUNTER_SIZE - end);
+}
+
+static int add_counter_run(struct emitter *m, uint32_t image, uint32_t size, uint32_t original, struct err *e)
+{
+	return add_run(m, (struct plan_run){.image = image, .image_size = (uint16_t)size, .original = original, .kind = PLAN_RUN_COUNTER},
+		       e);
+}
+
+/*
+ * What a probe is in bytes:
+ *	BLOCK, EDGE	48 ff 05 disp32			inc qword counter		where the flags are dead
+ *	SEEN		c6 05 disp32 01			mov byte counter, 1
+ *	TARGET		48 89 /r disp32			mov counter, reg		before call *reg, jmp *reg
+ *			4c 8b /r ...; 4c 89 1d disp32	mov r11, mem; mov counter, r11	before call *mem: r11 is dead where a function is called
+ */
+static int write_probe(struct emitter *m, const struct emit_probe *p, uint32_t image, uint32_t original, struct err *e)
+{
+	uint8_t *code = m->code + image;
+	const uint8_t *call = emit_block_bytes(m, p->block) + (p->kind == PLAN_COUNTER_TARGET ? p->offset : 0);
+	uint8_t rex = (*call & 0xf0) == 0x40 ? *call : 0, modrm = call[rex ? 2 : 1];
+	if (p->kind == PLAN_COUNTER_SEEN) {
+		code[0] = 0xc6;
+		code[1] = 0x05;
+		put_counter(m, image + 2, image + 7, p->counter);
+		code[6] = 1;
+	} else if (p->kind != PLAN_COUNTER_TARGET) {
+		code[0] = 0x48;
+		code[1] = 0xff;
+		code[2] = 0x05;
+		put_counter(m, image + 3, image + 7, p->counter);
+	} else if (modrm >> 6 == 3) {
+		code[0] = (uint8_t)(0x48 | (rex & 1) << 2);
+		code[1] = 0x89;
+		code[2] = (uint8_t)((modrm & 7) << 3 | 5);
+		put_counter(m, image + 3, image + 7, p->counter);
+	} else {
+		uint32_t load = p->size - 7u, rest = load - 3;
+		code[0] = (uint8_t)(0x4c | (rex & 3));
+		code[1] = 0x8b;
+		code[2] = (uint8_t)((modrm & 0xc7) | 3 << 3);
+		memcpy(code + 3, call + (rex ? 3 : 2), rest);
+		int status = 0;
+		if ((modrm & 0xc7) == 5) {
+			uint64_t end = m->map->text_base + original + (rex ? 3u : 2u) + 4;
+			status = put_field(m, image + 3, image + 7, end + (uint64_t)(int64_t)(int32_t)load_u32(code + 3), e);
+		}
+		if (!status)
+			status = add_counter_run(m, image, load, original, e);
+		if (status)
+			return status;
+		code[load] = 0x4c;
+		code[load + 1] = 0x89;
+		code[load + 2] = 0x1d;
+		put_counter(m, image + load + 3, image + load + 7, p->counter);
+		return add_counter_run(m, image + load, 7, original, e);
+	}
+	return add_counter_run(m, image, 7, original, e);
+}
+
+/* Those that stand before the instruction at `offset` of the block; *next is the first that was not written yet. */
+static int write_probes(struct emitter *m, const struct emit_chunk *c, uint32_t offset, uint32_t *next, uint32_t *image, struct err *e)
+{
+	int status = 0;
+	for (; !status && *next < c->probe_count; ++*next) {
+		const struct emit_probe *p = &m->probes.data[c->first_probe + *next];
+		if (p->offset != offset)
+			break;
+		status = write_probe(m, p, *image, m->map->blocks[c->block].start + offset, e);
+		*image += p->size;
+	}
+	return status;
+}
+
 static int write_body(struct emitter *m, const struct emit_chunk *c, struct err *e)
 {
 	const struct map_block *b = &m->map->blocks[c->block];
 	const uint8_t *bytes = emit_block_bytes(m, c->block);
-	uint32_t image = c->image;
+	uint32_t image = c->image, probe = 0;
 	for (uint32_t at = 0; at < c->body;) {
 		struct insn i;
+		int status = write_probes(m, c, at, &probe, &image, e);
+		if (status)
+			return status;
 		if (insn_decode(bytes + at, b->size - at, map_vaddr(m->map, b->start + at), &i))
 			return err_set(e, ERR_INTERNAL, "emit: an instruction that was checked decodes no more");
 		struct plan_run run = {.image = image, .original = b->start + at, .kind = PLAN_RUN_COPY};
 		run.image_size = run.original_size = i.length;
-		int status = write_instruction(m, c, bytes + at, &run, &i, e);
+		status = write_instruction(m, c, bytes + at, &run, &i, e);
 		if (!status)
 			status = add_run(m, run, e);
 		if (status)
@@ -101,7 +181,12 @@ static int write_body(struct emitter *m, const struct emit_chunk *c, struct err 
 		at += i.length;
 		image += run.image_size;
 	}
-	return image == c->image + c->body_image ? 0 : err_set(e, ERR_INTERNAL, "emit: block size changed at 0x%x", c->image);
+	int status = write_probes(m, c, c->body, &probe, &image, e);
+	if (status)
+		return status;
+	return image == c->image + c->body_image && probe == c->probe_count
+		   ? 0
+		   : err_set(e, ERR_INTERNAL, "emit: block size changed at 0x%x", c->image);
 }
 
 static int put_branch(struct emitter *m, const struct emit_chunk *c, const struct emit_tail *t, uint32_t at, struct err *e)
@@ -173,9 +258,14 @@ static int write_chunk(struct emitter *m, const struct emit_chunk *c, struct err
 		status = write_body(m, c, e);
 	uint32_t at = c->image + c->body_image;
 	for (unsigned i = 0; i < c->tail_count && !status; i++) {
-		status = put_tail(m, c, i, at, e);
-		if (!status)
-			status = add_run(m, tail_run(m, c, &c->tails[i], at), e);
+		const struct emit_tail *t = &c->tails[i];
+		if (t->kind == EMIT_TAIL_PROBE) {
+			status = write_probe(m, &m->probes.data[t->import], at, t->to.original, e);
+		} else {
+			status = put_tail(m, c, i, at, e);
+			if (!status)
+				status = add_run(m, tail_run(m, c, t, at), e);
+		}
 		at += c->tails[i].size;
 	}
 	return status;

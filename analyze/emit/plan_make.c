@@ -332,7 +332,10 @@ static char *options_text(const struct plan_make_options *o)
 	int n = asprintf(&text,
 			 "coverage=%.9g torture=%" PRIu64 " minimum-share=%.9g modules=%u alignment=%u reentries=%u reentry-share=%.9g%s",
 			 o->layout.coverage, o->layout.torture_seed, o->minimum_share, o->module_maximum, o->emit.function_alignment,
-			 o->emit.reentry_maximum, o->emit.reentry_share, o->emit.reentry_everywhere ? " reentry-everywhere" : "");
+			 o->emit.reentry_maximum, o->emit.reentry_share,
+			 o->emit.counting	      ? " counting"
+			 : o->emit.reentry_everywhere ? " reentry-everywhere"
+						      : "");
 	for (const char *const *name = o->names; n >= 0 && name && *name; name++) {
 		char *longer = NULL;
 		n = asprintf(&longer, "%s module=%s", text, *name);

@@ -65,7 +65,7 @@ static void add_chunk(const struct emitter *m, const struct emit_chunk *c, struc
 	for (unsigned i = 0; i < c->tail_count; i++) {
 		const struct emit_tail *t = &c->tails[i];
 		uint64_t taken = edge_count(m, c, t->to);
-		if (t->kind == EMIT_TAIL_DELETED)
+		if (t->kind == EMIT_TAIL_DELETED || t->kind == EMIT_TAIL_PROBE)
 			continue;
 		s->after += taken;
 		if (t->to.chunk == EMIT_NONE && t->kind != EMIT_TAIL_SLOT && t->kind != EMIT_TAIL_LOOP)

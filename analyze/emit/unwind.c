@@ -43,7 +43,7 @@ static int find_fragments(struct unwind *u)
 			continue;
 		const struct image_fde *fde = fde_at(u->image, unwind_original(u, run));
 		/* The way home after a call that does not return leads to the padding behind the range; it belongs to the call's. */
-		if (!fde && run->kind == PLAN_RUN_INSERTED && u->fragments.count)
+		if (!fde && (run->kind == PLAN_RUN_INSERTED || run->kind == PLAN_RUN_COUNTER) && u->fragments.count)
 			fde = u->fragments.data[u->fragments.count - 1].fde;
 		if (!fde)
 			return err_set(u->e, ERR_FORMAT, "unwind: no FDE describes 0x%lx", (unsigned long)unwind_original(u, run));
@@ -163,7 +163,7 @@ int unwind_emit(const struct image *image, const struct map *map, struct plan_mo
 {
 	(void)map;
 	struct unwind u = {.image = image, .module = module, .e = e};
-	module->data_offset = plan_code_span(module->code_size);
+	module->data_offset = plan_code_span(module->code_size) + (uint32_t)plan_counter_span(module->counter_count);
 	int status = write_all(&u);
 	if (!status)
 		status = add_relocations(&u);

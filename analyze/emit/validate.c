@@ -80,7 +80,9 @@ static int check_region(const struct validator *v)
 {
 	const struct plan_module *p = v->module;
 	uint64_t size = p->data_size ? (uint64_t)p->data_offset + p->data_size : p->code_size;
-	if (p->region_vaddr % PLAN_REGION_ALIGN || p->data_offset % PLAN_PAGE || p->data_offset < p->code_size)
+	uint64_t counters = plan_counter_span(p->counter_count);
+	if (p->region_vaddr % PLAN_REGION_ALIGN || p->data_offset % PLAN_PAGE || p->data_offset < p->code_size + counters ||
+	    (p->counter_count && (p->counter_offset < p->code_size || p->counter_offset + counters > p->data_offset)))
 		return validate_refuse(v, "region is not aligned or its parts overlap");
 	if (p->region_vaddr + size < p->region_vaddr)
 		return validate_refuse(v, "region wraps around");

@@ -8,6 +8,21 @@
 
 static const uint8_t endbr64[4] = {0xf3, 0x0f, 0x1e, 0xfa};
 
+/* Are there nothing but counters between the patch's target and the copy of its instruction? */
+static bool counts_until(const struct validator *v, const struct plan_patch *patch, uint32_t copy)
+{
+	const struct plan_module *p = v->module;
+	uint32_t at = patch->target;
+	for (uint32_t i = validate_first_run_at(p, at); i < p->run_count && at < copy; i++) {
+		if (!p->runs[i].image_size)
+			continue;
+		if (p->runs[i].image != at || p->runs[i].kind != PLAN_RUN_COUNTER || p->runs[i].original != patch->at)
+			return false;
+		at += p->runs[i].image_size;
+	}
+	return at == copy;
+}
+
 /* At the function's start the target may have more before it (the stub), and the patch stands after an endbr64. */
 static bool target_matches(const struct validator *v, const struct plan_patch *patch)
 {
@@ -15,12 +30,13 @@ static bool target_matches(const struct validator *v, const struct plan_patch *p
 	uint32_t copy = v->copies[(size_t)(patch - v->module->patches) * PLAN_PATCH_SIZE];
 	if (copy == PLAN_NONE)
 		return false;
-	if (patch->target == copy)
+	if (patch->target == copy || counts_until(v, patch, copy))
 		return true;
-	const uint8_t *bytes = validate_original_bytes(v, f->start, sizeof endbr64);
-	uint32_t endbr = bytes && !memcmp(bytes, endbr64, sizeof endbr64) ? sizeof endbr64 : 0;
-	return patch->kind == PLAN_PATCH_ENTRY && v->stub_seen && patch->target == f->entry && f->entry < copy - endbr &&
-	       v->original[copy - endbr] == f->start;
+	/* The stub stands for the function's start; an endbr64 between that and the patch does nothing. */
+	uint32_t first = validate_first_run_at(v->module, f->entry);
+	return patch->kind == PLAN_PATCH_ENTRY && patch->target == f->entry && first < v->module->run_count &&
+	       v->module->runs[first].image == f->entry && v->module->runs[first].kind == PLAN_RUN_STUB &&
+	       v->module->runs[first].original == f->start;
 }
 
 static int check_place(const struct validator *v, const struct plan_patch *patch)

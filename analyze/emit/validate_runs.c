@@ -107,6 +107,10 @@ static int mark_run(struct validator *v, const struct plan_run *r)
 			return validate_refuse(v, "inserted run with original bytes or outside the text");
 		mark(v, r->image, r->original, PLACE_INSERTED);
 		return 0;
+	case PLAN_RUN_COUNTER:
+		/* Falls forward only, and in the end to what is there: two counters cannot prove each other. */
+		mark(v, r->image, r->original, PLACE_REAL);
+		return r->original_size ? validate_refuse(v, "counter with original bytes") : 0;
 	}
 	return validate_refuse(v, "run of unknown kind %u", r->kind);
 }
@@ -140,8 +144,7 @@ int validate_runs_mark(struct validator *v)
 
 /* --- what stands for what --- */
 
-/* Index of the first run at image offset `at`. */
-static uint32_t first_run_at(const struct plan_module *p, uint32_t at)
+uint32_t validate_first_run_at(const struct plan_module *p, uint32_t at)
 {
 	uint32_t low = 0, high = p->run_count;
 	while (low < high) {
@@ -173,7 +176,7 @@ static bool stands_for(const struct validator *v, uint32_t at, uint64_t original
 	const struct plan_module *p = v->module;
 	if (at >= p->code_size)
 		return false;
-	uint32_t first = first_run_at(p, at);
+	uint32_t first = validate_first_run_at(p, at);
 	for (uint32_t steps = 0; steps <= 8; steps++) {
 		if (v->original[at] == original && (v->place[at] == PLACE_REAL || (inserted && v->place[at] == PLACE_INSERTED)))
 			return true;
@@ -198,14 +201,14 @@ static int check_crossing(const struct validator *v, uint32_t at)
 	return validate_refuse(v, "leads into the middle of another function's copy at 0x%x", at);
 }
 
-static int check_falls(const struct validator *v, uint32_t at, uint64_t original)
+int validate_falls(const struct validator *v, uint32_t at, uint64_t original)
 {
 	if (!stands_for(v, at, original, true))
 		return validate_refuse(v, "what follows does not stand for 0x%llx", (unsigned long long)(v->module->text_base + original));
 	return check_crossing(v, at);
 }
 
-static int consume_relocation(struct validator *v, uint32_t field)
+int validate_consume_relocation(struct validator *v, uint32_t field)
 {
 	const struct plan_module *p = v->module;
 	if (v->next_relocation >= p->relocation_count || p->relocations[v->next_relocation] != field)
@@ -233,7 +236,7 @@ static int check_edge(struct validator *v, const struct insn *i, uint64_t origin
 		return validate_refuse(v, "leads into the interior of a patch");
 	if (i->relative_size != 4)
 		return validate_refuse(v, "short branch out of the region");
-	return consume_relocation(v, v->image_at + i->length - 4);
+	return validate_consume_relocation(v, v->image_at + i->length - 4);
 }
 
 /* --- checking --- */
@@ -263,7 +266,7 @@ static int check_plain(struct validator *v, const uint8_t *bytes, const struct i
 		return validate_refuse(v, "copied bytes differ");
 	if (displaced(bytes + i->rip_field, 4, original_vaddr(v, v->original_at).v + i->length) != i->target)
 		return validate_refuse(v, "memory operand is another address");
-	return consume_relocation(v, v->image_at + i->rip_field);
+	return validate_consume_relocation(v, v->image_at + i->rip_field);
 }
 
 /* One instruction of a COPY run. */
@@ -284,7 +287,7 @@ static int check_copied(struct validator *v, const struct insn *i)
 	}
 	if (status || !continues(i))
 		return status;
-	return check_falls(v, v->image_at + i->length, (uint64_t)v->original_at + i->length);
+	return validate_falls(v, v->image_at + i->length, (uint64_t)v->original_at + i->length);
 }
 
 static int check_copy(struct validator *v, const struct plan_run *r)
@@ -335,7 +338,7 @@ static int check_slot(struct validator *v, const struct insn *i, const struct in
 	if (v->next_slot >= p->slot_count || p->slots[v->next_slot].at != v->image_at || p->slots[v->next_slot].slot != slot)
 		return validate_refuse(v, "slot is not listed");
 	v->next_slot++;
-	return consume_relocation(v, v->image_at + 2);
+	return validate_consume_relocation(v, v->image_at + 2);
 }
 
 static int check_branch(struct validator *v, const struct plan_run *r, const struct insn *i, const struct insn *o)
@@ -352,7 +355,7 @@ static int check_branch(struct validator *v, const struct plan_run *r, const str
 	if (i->has_bnd_or_notrack || (i->kind == INSN_BRANCH && i->length != (i->relative_size == 1 ? 2 : 6)))
 		return validate_refuse(v, "branch with a prefix");
 	int status = check_edge(v, i, inverted ? next : taken);
-	return status ? status : check_falls(v, r->image + r->image_size, inverted ? taken : next);
+	return status ? status : validate_falls(v, r->image + r->image_size, inverted ? taken : next);
 }
 
 static int check_rewritten(struct validator *v, const struct plan_run *r)
@@ -371,7 +374,7 @@ static int check_rewritten(struct validator *v, const struct plan_run *r)
 	if (o.kind != INSN_CALL || i.kind != INSN_CALL_INDIRECT)
 		return validate_refuse(v, "rewritten into something else");
 	int status = check_slot(v, &i, &o);
-	return status ? status : check_falls(v, r->image + r->image_size, (uint64_t)r->original + r->original_size);
+	return status ? status : validate_falls(v, r->image + r->image_size, (uint64_t)r->original + r->original_size);
 }
 
 static int check_inserted(struct validator *v, const struct plan_run *r)
@@ -405,7 +408,7 @@ static int check_stub(struct validator *v, const struct plan_run *r)
 	if (v->module->directory != PLAN_NONE && field + 4 + load_u32(v->module->code + field) != v->module->directory)
 		return validate_refuse(v, "stub reads another directory");
 	v->stub_seen = true;
-	return check_falls(v, r->image + r->image_size, r->original);
+	return validate_falls(v, r->image + r->image_size, r->original);
 }
 
 int validate_runs_check(struct validator *v)
@@ -425,6 +428,8 @@ int validate_runs_check(struct validator *v)
 			status = check_inserted(v, r);
 		else if (r->kind == PLAN_RUN_DELETED)
 			status = check_deleted(v, r);
+		else if (r->kind == PLAN_RUN_COUNTER)
+			status = validate_counter(v, r);
 		else
 			status = check_stub(v, r);
 		if (status)

@@ -38,6 +38,13 @@ uint32_t validate_patch_at(const struct validator *v, uint32_t original);
 bool validate_interior(const struct validator *v, uint64_t original);
 const uint8_t *validate_original_bytes(const struct validator *v, uint32_t original, uint32_t size);
 
+/* Index of the first run at image offset `at`. */
+uint32_t validate_first_run_at(const struct plan_module *p, uint32_t at);
+/* One COUNTER run. */
+int validate_counter(struct validator *v, const struct plan_run *r) MUST_CHECK;
+/* Does image offset `at` stand for `original`, and may control fall to it from the code being checked? */
+int validate_falls(const struct validator *v, uint32_t at, uint64_t original) MUST_CHECK;
+int validate_consume_relocation(struct validator *v, uint32_t field) MUST_CHECK;
 int validate_runs_mark(struct validator *v) MUST_CHECK;
 int validate_runs_check(struct validator *v) MUST_CHECK;
 int validate_patches(struct validator *v) MUST_CHECK;

@@ -240,6 +240,29 @@ static int optimise(struct work *w, double coverage, struct layout *ret_layout, 
 	return err ? err : order_pieces(w, ret_layout, e);
 }
 
+/* Appends what is not in the layout of each group that is, at the end. */
+static int add_rest(const struct work *w, struct layout *layout, struct err *e)
+{
+	const struct map *m = w->map;
+	uint8_t *there = calloc((size_t)m->block_count + m->function_count + 1, 1), *wanted = there + m->block_count;
+	uint32_t *blocks = realloc(layout->blocks, ((size_t)m->block_count + 1) * sizeof *blocks);
+	if (blocks)
+		layout->blocks = blocks;
+	if (!there || !blocks) {
+		free(there);
+		return no_memory(e);
+	}
+	for (size_t i = 0; i < layout->count; i++) {
+		there[blocks[i]] = 1;
+		wanted[cfg_group_of_block(&w->index, blocks[i])] = 1;
+	}
+	for (uint32_t b = 0; b < m->block_count; b++)
+		if (!there[b] && wanted[cfg_group_of_block(&w->index, b)] && select_allowed(&w->index, b))
+			blocks[layout->count++] = b;
+	free(there);
+	return 0;
+}
+
 static int torture(const struct cfg_index *x, uint64_t seed, struct layout *ret_layout, struct err *e)
 {
 	uint32_t *blocks = malloc(((size_t)x->map->block_count + 1) * sizeof *blocks);
@@ -275,7 +298,13 @@ static int make(struct work *w, const struct layout_options *options, struct lay
 	w->node_of = calloc(blocks, sizeof *w->node_of);
 	if (!w->zone || !w->piece_of || !w->offset || !w->node_of)
 		return no_memory(e);
-	return optimise(w, options->coverage, ret_layout, e);
+	struct layout layout;
+	err = optimise(w, options->whole ? 1 : options->coverage, &layout, e);
+	if (!err && options->whole)
+		err = add_rest(w, &layout, e);
+	if (!err)
+		*ret_layout = layout;
+	return err;
 }
 
 int layout_make(const struct map *map, const struct flow *flow, const struct layout_options *options, struct layout *ret_layout,

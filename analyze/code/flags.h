@@ -1,0 +1,43 @@
+/*
+ * flags: where the five status flags that an increment changes (PF AF ZF SF OF; not CF) are dead, so that it may be put there.
+ *
+ * Liveness backwards over the control-flow graph of one function group. By the ABI flags are dead where a function is entered and where it
+ * returns (System V AMD64, 3.2.1), which compilers keep to even between local functions (GCC's -fipa-ra counts fixed registers as
+ * clobbered). Handwritten code may not: every call of the module is looked at, and a group that reads flags that it was called with, or whose
+ * caller reads them afterwards, is *odd*: nothing is dead in it. At an indirect jump all flags count as live.
+ */
+#ifndef ANALYZE_CODE_FLAGS_H
+#define ANALYZE_CODE_FLAGS_H
+
+#include "analyze/elf/image.h"
+#include "analyze/layout/cfg.h"
+
+#include <stdbool.h>
+
+#define FLAGS_NOWHERE UINT32_MAX
+
+struct flags_module {
+	const struct image *image;
+	const struct cfg_index *index;
+	uint8_t *odd;  /* [function_count] by group */
+	bool all_odd;  /* somebody reads flags after an indirect call */
+	uint32_t odds; /* odd groups */
+};
+
+struct flags {
+	uint8_t *live_in; /* [cfg->count] bit sets as in insn_flags */
+	size_t capacity;
+};
+
+/* `image` and `index` are borrowed. ERR_MEMORY. */
+int flags_module_init(struct flags_module *m, const struct image *image, const struct cfg_index *index, struct err *e) MUST_CHECK;
+void flags_module_free(struct flags_module *m);
+
+/* Solves one group. A zeroed struct flags is a valid start. ERR_MEMORY. */
+int flags_solve(struct flags *f, const struct flags_module *m, const struct cfg *cfg, struct err *e) MUST_CHECK;
+void flags_free(struct flags *f);
+
+/* Offset in local block `block` of the first instruction before which the flags are dead, not before an endbr64; or FLAGS_NOWHERE. */
+uint32_t flags_dead_point(const struct flags *f, const struct flags_module *m, const struct cfg *cfg, uint32_t block);
+
+#endif

@@ -1,0 +1,360 @@
+/*
+ * Where a counting image counts, so that every block and edge of it is known afterwards.
+ *
+ * Flow is conserved: what enters a block leaves it. So not every block needs a counter (Knuth and Stevenson, "Optimal measurement points for
+ * program frequency counts", 1973): each block is an arc from its head to its end, each edge an arc from an end to a head, all entrances and
+ * exits meet in one outside node. Arcs of a spanning tree follow from all others; a tree of greatest weight leaves the cheapest to count.
+ * An arc that cannot be counted (flags live throughout the block, or where the edge leads) has infinite weight. Where such arcs close a
+ * circle one of them stays unknown; its block is only marked as seen.
+ *
+ * Control comes in where a patch leads (and at entries, which other functions of the image call), and goes out by every edge to what is not in
+ * the image, by returns and by all indirect jumps, whose targets are original code.
+ */
+#include "analyze/code/flags.h"
+#include "analyze/emit/emit_work.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum arc_what { ARC_BLOCK, ARC_EDGE, ARC_DOOR /* in or out: never counted */ };
+
+struct arc {
+	uint64_t weight;
+	uint32_t a, b;	    /* nodes */
+	uint32_t id, order; /* local block or edge; position, to break ties */
+	uint8_t what, chosen;
+	bool countable;
+};
+
+struct chooser {
+	struct emitter *m;
+	struct cfg_index index;
+	struct flags_module module;
+	struct cfg cfg;
+	struct flags flags;
+	uint8_t *door; /* [block_count] control comes in from outside */
+	VEC(struct arc) arcs;
+	VEC(uint32_t) parent; /* union and find over nodes */
+	VEC(uint32_t) at;     /* [local block] where the flags are dead */
+};
+
+static int no_memory(struct err *e)
+{
+	return err_set(e, ERR_MEMORY, "emit: no memory for probes");
+}
+
+static bool in_image(const struct chooser *c, uint32_t local)
+{
+	return local != CFG_EXIT && c->m->chunk_of[c->cfg.block[local]] != EMIT_NONE;
+}
+
+static uint32_t find(struct chooser *c, uint32_t node)
+{
+	uint32_t *p = c->parent.data;
+	while (p[node] != node)
+		node = p[node] = p[p[node]];
+	return node;
+}
+
+static int add_arc(struct chooser *c, struct arc arc)
+{
+	arc.order = (uint32_t)c->arcs.count;
+	return vec_push(&c->arcs, arc);
+}
+
+static uint64_t block_weight(const struct chooser *c, uint32_t local)
+{
+	return c->m->flow ? c->m->flow->block[c->cfg.block[local]] : 0;
+}
+
+static uint64_t edge_weight(const struct chooser *c, const struct cfg_edge *edge)
+{
+	const struct flow *f = c->m->flow;
+	return !f ? 0 : edge->kind == CFG_TAKEN ? f->taken[edge->slot] : edge->kind == CFG_NEXT ? f->next[edge->slot] : 0;
+}
+
+/*
+ * An edge of its own can be counted after a conditional branch, if what it leads to does not want the flags. Not one that leads to a split
+ * part: what counts it stands for code of another function, and each function's copy must be its own.
+ */
+static bool edge_countable(const struct chooser *c, const struct cfg_edge *edge)
+{
+	const struct map_block *b = &c->m->map->blocks[c->cfg.block[edge->from]];
+	const struct emit_chunk *chunk = &c->m->chunks.data[c->m->chunk_of[c->cfg.block[edge->from]]];
+	const uint8_t *bytes = emit_block_bytes(c->m, chunk->block) + chunk->body;
+	if (b->terminator != MAP_BRANCH || edge->kind == CFG_TABLE || edge->to == CFG_EXIT)
+		return false;
+	bool loops = chunk->terminator && (*bytes & 0xfc) == 0xe0; /* loop, loope, loopne, jrcxz */
+	bool same = c->index.function_of_block[c->cfg.block[edge->to]] == chunk->function;
+	return !loops && same && !c->flags.live_in[edge->to];
+}
+
+static int add_arcs(struct chooser *c)
+{
+	uint32_t outside = 2 * c->cfg.count;
+	bool failed = false;
+	for (uint32_t i = 0; i < c->cfg.count; i++) {
+		if (!in_image(c, i))
+			continue;
+		bool countable = c->at.data[i] != FLAGS_NOWHERE;
+		failed |= add_arc(c, (struct arc){block_weight(c, i), 2 * i, 2 * i + 1, i, 0, ARC_BLOCK, 0, countable}) != 0;
+		if (!i || c->door[c->cfg.block[i]])
+			failed |= add_arc(c, (struct arc){0, outside, 2 * i, i, 0, ARC_DOOR, 0, false}) != 0;
+		for (uint32_t k = c->cfg.first_out[i]; k < c->cfg.first_out[i + 1]; k++) {
+			const struct cfg_edge *edge = &c->cfg.edges[k];
+			bool inside = in_image(c, edge->to) && edge->kind != CFG_TABLE && edge->kind != CFG_LEAVE;
+			struct arc arc = {.weight = edge_weight(c, edge), .a = 2 * i + 1, .b = inside ? 2 * edge->to : outside, .id = k};
+			arc.what = ARC_EDGE;
+			arc.countable = edge_countable(c, edge);
+			failed |= add_arc(c, arc) != 0;
+		}
+	}
+	return failed ? -1 : 0;
+}
+
+/* Heaviest first; what cannot be counted before all others. */
+static int compare_arcs(const void *va, const void *vb)
+{
+	const struct arc *a = va, *b = vb;
+	if (a->countable != b->countable)
+		return a->countable - b->countable;
+	if (a->weight != b->weight)
+		return a->weight > b->weight ? -1 : 1;
+	return a->order < b->order ? -1 : a->order > b->order;
+}
+
+/* Kruskal: what does not join two parts closes a circle and is chosen. */
+static void choose_arcs(struct chooser *c)
+{
+	qsort(c->arcs.data, c->arcs.count, sizeof *c->arcs.data, compare_arcs);
+	for (uint32_t n = 0; n < c->parent.count; n++)
+		c->parent.data[n] = n;
+	for (size_t i = 0; i < c->arcs.count; i++) {
+		struct arc *arc = &c->arcs.data[i];
+		uint32_t a = find(c, arc->a), b = find(c, arc->b);
+		arc->chosen = a == b;
+		c->parent.data[a] = b;
+	}
+}
+
+/*
+ * Only one edge of a branch has room for a counter. When both were chosen their end hangs on the block alone, so the block may be
+ * counted instead of one of them.
+ */
+static void settle_branches(struct chooser *c)
+{
+	uint32_t *edges =
+	    calloc((size_t)c->cfg.count * 2 + 1, sizeof *edges); /* [2 * block] arc + 1 of a chosen edge, of the block itself */
+	for (size_t i = 0; edges && i < c->arcs.count; i++)
+		if (c->arcs.data[i].what == ARC_BLOCK)
+			edges[2 * c->arcs.data[i].id + 1] = (uint32_t)i + 1;
+	for (size_t i = 0; edges && i < c->arcs.count; i++) {
+		struct arc *arc = &c->arcs.data[i];
+		if (arc->what != ARC_EDGE || !arc->chosen || !arc->countable)
+			continue;
+		uint32_t from = c->cfg.edges[arc->id].from, *other = &edges[2 * from];
+		if (!*other) {
+			*other = (uint32_t)i + 1;
+			continue;
+		}
+		struct arc *block = &c->arcs.data[edges[2 * from + 1] - 1];
+		arc->chosen = 0;
+		block->chosen = 1; /* when it cannot be counted it is marked as seen, and one edge stays unknown */
+	}
+	free(edges);
+}
+
+static int add_probe(struct chooser *c, struct emit_probe probe)
+{
+	return vec_push(&c->m->probes, probe);
+}
+
+static int add_chosen(struct chooser *c)
+{
+	bool failed = false;
+	for (size_t i = 0; i < c->arcs.count; i++) {
+		const struct arc *arc = &c->arcs.data[i];
+		if (!arc->chosen || arc->what == ARC_DOOR)
+			continue;
+		struct emit_probe probe = {.to = PLAN_NONE, .kind = PLAN_COUNTER_SEEN, .size = 7};
+		if (arc->what == ARC_BLOCK) {
+			probe.block = c->cfg.block[arc->id];
+			if (arc->countable) {
+				probe.kind = PLAN_COUNTER_BLOCK;
+				probe.offset = c->at.data[arc->id];
+			}
+		} else if (arc->countable) {
+			const struct cfg_edge *edge = &c->cfg.edges[arc->id];
+			probe.kind = PLAN_COUNTER_EDGE;
+			probe.block = c->cfg.block[edge->from];
+			probe.offset = edge->kind == CFG_TAKEN ? UINT32_MAX : UINT32_MAX - 1;
+			probe.to = c->m->map->blocks[c->cfg.block[edge->to]].start;
+		} else {
+			continue;
+		}
+		failed |= add_probe(c, probe) != 0;
+	}
+	return failed ? -1 : 0;
+}
+
+/* Bytes of the probe for an indirect call or jump through `bytes`, 0 when there is none: other prefixes, or r11 would be needed twice. */
+static uint8_t target_probe_size(const uint8_t *bytes, uint32_t length, bool jump)
+{
+	uint8_t rex = (*bytes & 0xf0) == 0x40 ? *bytes : 0;
+	uint32_t opcode = rex ? 1 : 0;
+	if (length < opcode + 2 || bytes[opcode] != 0xff || (bytes[opcode + 1] >> 3 & 7) != (jump ? 4 : 2))
+		return 0;
+	uint8_t modrm = bytes[opcode + 1], rm = modrm & 7;
+	if (modrm >> 6 == 3)
+		return 7;
+	if (jump)
+		return 0;
+	uint8_t sib = rm == 4 ? bytes[opcode + 2] : 0;
+	bool base_r11 = (rex & 1) && (rm == 4 ? (sib & 7) == 3 : rm == 3), index_r11 = rm == 4 && (rex & 2) && (sib >> 3 & 7) == 3;
+	return base_r11 || index_r11 ? 0 : (uint8_t)(length + (rex ? 0 : 1) + 7);
+}
+
+static int add_target(struct chooser *c, uint32_t block, uint32_t offset, uint32_t length, bool jump)
+{
+	uint8_t size = target_probe_size(emit_block_bytes(c->m, block) + offset, length, jump);
+	if (!size)
+		return 0;
+	return add_probe(c,
+			 (struct emit_probe){.block = block, .offset = offset, .to = PLAN_NONE, .kind = PLAN_COUNTER_TARGET, .size = size});
+}
+
+static int add_targets(struct chooser *c, uint32_t block)
+{
+	const struct map *map = c->m->map;
+	const struct map_block *b = &map->blocks[block];
+	bool failed = false;
+	for (uint32_t i = map_call_from(map, b->start); i < map->call_count && map->calls[i].site < b->start + b->size; i++)
+		if (map->calls[i].kind == MAP_CALL_INDIRECT)
+			failed |= add_target(c, block, map->calls[i].site - b->start, map->calls[i].size, false) != 0;
+	if (b->terminator == MAP_JUMP_INDIRECT && c->index.table_of_block[block] == MAP_NONE) {
+		const uint8_t *bytes = emit_block_bytes(c->m, block);
+		for (uint32_t at = 0; at < b->size;) {
+			struct insn i;
+			if (insn_decode(bytes + at, b->size - at, map_vaddr(map, b->start + at), &i))
+				break;
+			if (at + i.length == b->size)
+				failed |= add_target(c, block, at, i.length, true) != 0;
+			at += i.length;
+		}
+	}
+	return failed ? -1 : 0;
+}
+
+static int choose_in_group(struct chooser *c, uint32_t group, struct err *e)
+{
+	int status = cfg_load(&c->cfg, &c->index, group, e);
+	if (!status)
+		status = flags_solve(&c->flags, &c->module, &c->cfg, e);
+	if (status)
+		return status;
+	c->arcs.count = c->at.count = c->parent.count = 0;
+	bool failed = vec_reserve(&c->parent, 2 * (size_t)c->cfg.count + 1) != 0;
+	c->parent.count = failed ? 0 : 2 * (size_t)c->cfg.count + 1;
+	for (uint32_t i = 0; i < c->cfg.count && !failed; i++)
+		failed |= vec_push(&c->at, flags_dead_point(&c->flags, &c->module, &c->cfg, i)) != 0;
+	if (failed || add_arcs(c))
+		return no_memory(e);
+	choose_arcs(c);
+	settle_branches(c);
+	failed = add_chosen(c) != 0;
+	for (uint32_t i = 0; i < c->cfg.count; i++)
+		if (in_image(c, i))
+			failed |= add_targets(c, c->cfg.block[i]) != 0;
+	return failed ? no_memory(e) : 0;
+}
+
+static int compare_probes(const void *va, const void *vb)
+{
+	const struct emit_probe *a = va, *b = vb;
+	if (a->block != b->block)
+		return a->block < b->block ? -1 : 1;
+	if (a->offset != b->offset)
+		return a->offset < b->offset ? -1 : 1;
+	return (a->kind > b->kind) - (a->kind < b->kind);
+}
+
+/* Numbers the counters, those of targets last, so that they can be read at once. */
+static int number_counters(struct emitter *m)
+{
+	bool failed = false;
+	for (int targets = 0; targets < 2; targets++)
+		for (size_t i = 0; i < m->probes.count; i++) {
+			struct emit_probe *p = &m->probes.data[i];
+			if ((p->kind == PLAN_COUNTER_TARGET) != targets)
+				continue;
+			const struct map_block *b = &m->map->blocks[p->block];
+			struct plan_counter counter = {.from = b->start, .to = p->to, .kind = p->kind};
+			if (p->kind == PLAN_COUNTER_TARGET)
+				counter.from += p->offset;
+			else if (p->kind == PLAN_COUNTER_EDGE)
+				counter.from += m->chunks.data[m->chunk_of[p->block]].body;
+			p->counter = (uint32_t)m->counters.count;
+			failed |= vec_push(&m->counters, counter) != 0;
+		}
+	return failed ? -1 : 0;
+}
+
+/* Probes are sorted by block: those of edges, whose offsets are beyond any, come last. */
+static void give_to_chunks(struct emitter *m)
+{
+	for (size_t i = 0; i < m->probes.count; i++) {
+		const struct emit_probe *p = &m->probes.data[i];
+		struct emit_chunk *c = &m->chunks.data[m->chunk_of[p->block]];
+		if (p->offset == UINT32_MAX) {
+			c->probe_taken = (uint32_t)i;
+		} else if (p->offset == UINT32_MAX - 1) {
+			c->probe_next = (uint32_t)i;
+		} else {
+			if (!c->probe_count++)
+				c->first_probe = (uint32_t)i;
+			c->body_image += p->size;
+		}
+	}
+}
+
+static int choose_all(struct chooser *c, struct err *e)
+{
+	struct emitter *m = c->m;
+	uint8_t *wanted = calloc((size_t)m->map->function_count + 1, 1);
+	int status = wanted ? 0 : no_memory(e);
+	for (size_t i = 0; !status && i < m->chunks.count; i++)
+		wanted[c->index.group_of_function[m->chunks.data[i].function]] = 1;
+	for (size_t i = 0; !status && i < m->patches.count; i++)
+		c->door[map_block_at(m->map, m->patches.data[i].at)] = 1;
+	for (uint32_t g = 0; !status && g < m->map->function_count; g++)
+		if (wanted[g])
+			status = choose_in_group(c, g, e);
+	free(wanted);
+	if (status)
+		return status;
+	if (m->probes.count)
+		qsort(m->probes.data, m->probes.count, sizeof *m->probes.data, compare_probes);
+	if (number_counters(m))
+		return no_memory(e);
+	give_to_chunks(m);
+	return 0;
+}
+
+int emit_choose_probes(struct emitter *m, struct err *e)
+{
+	struct chooser c = {.m = m, .door = calloc((size_t)m->map->block_count + 1, 1)};
+	int status = c.door ? cfg_index_init(&c.index, m->map, e) : no_memory(e);
+	if (!status)
+		status = flags_module_init(&c.module, m->image, &c.index, e);
+	if (!status)
+		status = choose_all(&c, e);
+	flags_free(&c.flags);
+	flags_module_free(&c.module);
+	cfg_free(&c.cfg);
+	cfg_index_free(&c.index);
+	free(c.door);
+	vec_free(&c.arcs);
+	vec_free(&c.parent);
+	vec_free(&c.at);
+	return status;
+}
