@@ -97,7 +97,7 @@ void profile_free(struct profile *p);
 
 /*
  * Decodes chunk by chunk, in memory for one chunk. `visit` (NULL: only check) is called after each chunk: `part` has the info and all modules
- * so far, but of samples, branches, counts and edges only those of this chunk; it is valid during the call. Not 0 ends the walk with that
+ * so far, but of samples, branches, counts and edges only those of this chunk; it is valid during the call. Its info is not checked yet. Not 0 ends the walk with that
  * code. *ret_rest gets the last info, all modules and `complete`, no records (profile_free). Errors as profile_decode.
  */
 typedef int profile_visitor(void *context, const struct profile *part, struct err *e);

@@ -251,8 +251,6 @@ static int walk_chunk(void *context, struct err *e)
 	struct walk *w = context;
 	struct profile part = view(&w->g, w->c->complete);
 	int status = profile_validate_records(&part, w->c->name, e);
-	if (!status && part.info.source > PROFILE_CLOCK)
-		status = err_set(e, ERR_FORMAT, "%s: unknown source %u", w->c->name, part.info.source);
 	if (!status)
 		status = check_order(w, e);
 	if (!status && w->visit)
@@ -278,6 +276,8 @@ int profile_walk(const void *data, size_t size, const char *name, profile_visito
 	vec_free(&w.g.counts);
 	vec_free(&w.g.edges);
 	struct profile rest = view(&w.g, c.complete);
+	if (!status)
+		status = profile_validate(&rest, name, e);
 	if (status) {
 		profile_free(&rest);
 		return status;
