@@ -6,6 +6,6 @@
 
 #include "formats/base/cli.h"
 
-extern const struct cli_verb cmd_record, cmd_import, cmd_show, cmd_merge, cmd_diff, cmd_replay;
+extern const struct cli_verb cmd_record, cmd_import, cmd_export, cmd_show, cmd_merge, cmd_diff, cmd_replay;
 
 #endif
