@@ -84,7 +84,7 @@ static bool is_ip(const struct slice *word, const char *before, uint64_t *ret_ip
 /* With a time or an event: what stands where is certain. */
 static bool scan_header(struct slice line, struct perfscript_line *l)
 {
-	struct slice all = line, word, behind = line;
+	struct slice all = line, word, behind = line, number = {0};
 	for (const char *before = line.at; slice_word(&line, &word); before = line.at) {
 		bool is_time = !l->has_time && scan_time(word, &l->time_ns), is_last = !is_time && is_event(&word);
 		if ((is_time || is_last) && !l->has_header)
@@ -96,6 +96,8 @@ static bool scan_header(struct slice line, struct perfscript_line *l)
 			l->has_header = true;
 		} else if (l->has_header && (is_ip(&word, before, &l->ip) || !slice_number(&word, 10, &l->period))) {
 			break; /* a time without an event */
+		} else {
+			number = word;
 		}
 		behind = line;
 		if (is_last)
@@ -103,6 +105,9 @@ static bool scan_header(struct slice line, struct perfscript_line *l)
 	}
 	if (l->has_header)
 		take_ip(behind, l);
+	if (l->has_time && !l->has_ip && l->event.at == l->event.end &&
+	    number.at) /* an address of decimal digits only, not in its columns */
+		l->has_ip = slice_number(&number, 16, &l->ip);
 	return l->has_header;
 }
 
@@ -273,7 +278,7 @@ static bool scan_lost(struct slice s, struct perfscript_event *event)
 {
 	struct slice word;
 	event->kind = PERFSCRIPT_LOST;
-	return slice_word(&s, &word) && slice_word(&s, &word) && slice_number(&word, 10, &event->lost);
+	return slice_word(&s, &word) && slice_number(&word, 10, &event->lost);
 }
 
 bool perfscript_scan_event(struct slice line, struct perfscript_event *ret_event)
