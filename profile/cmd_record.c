@@ -1,4 +1,5 @@
 #include "profile/commands.h"
+#include "profile/exact/exact.h"
 #include "profile/output.h"
 #include "profile/record.h"
 
@@ -11,6 +12,9 @@
 #include <string.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
+
+enum { EXACT_RATE = 4999, EXACT_ROUNDS = 2 };
+static const double EXACT_SAMPLE_SECONDS = 2, EXACT_MAX_SECONDS = 1.5, EXACT_MAX_SLOWDOWN = 3;
 
 /* Ctrl-C and its relatives become readable instead of deadly, so that the file gets its end. */
 static int open_stop_signals(struct err *e)
@@ -119,6 +123,102 @@ static int read_options(const struct cli *cli, struct record_options *ret_option
 	return 0;
 }
 
+/* --- live counting --- */
+
+static void show_step(void *context, const char *what)
+{
+	(void)context;
+	fprintf(stderr, "\r\033[K%s ...", what);
+}
+
+static void print_exact(FILE *out, const struct exact_result *r, const char *name)
+{
+	fprintf(out, "source: live counting in %u rounds, found by %" PRIu64 " samples of %s\n", r->rounds, r->samples, r->event);
+	fprintf(out, "%" PRIu64 " blocks ran %" PRIu64 " times; %" PRIu64 " counters for %.2f s%s\n", r->blocks, r->executions, r->counters,
+		r->counted_seconds, r->cut_short ? ", cut short: it became too slow" : "");
+	if (r->slowdown > 0)
+		fprintf(out, "slowdown meanwhile: about %.2f times; ", r->slowdown);
+	fprintf(out, "paused for %.2f and %.2f ms to begin and end\n", r->apply_pause_ms, r->undo_pause_ms);
+	if (r->kept)
+		fprintf(out, "the counting image is still mapped, nothing runs in it: repave-apply undo frees it later\n");
+	fprintf(out, "%s: %" PRIu64 " bytes\n", name, r->bytes);
+}
+
+static int print_exact_json(FILE *out, const struct exact_result *r, const char *name, struct err *e)
+{
+	json_t *root = json_pack("{s:s, s:s, s:i, s:I, s:s, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:b, s:b, s:I}", "file", name, "source",
+				 "exact", "rounds", (int)r->rounds, "samples", (json_int_t)r->samples, "samples_event", r->event, "blocks",
+				 (json_int_t)r->blocks, "executions", (json_int_t)r->executions, "counters", (json_int_t)r->counters,
+				 "guessed_edges", (json_int_t)r->guessed, "seconds", r->counted_seconds, "slowdown", r->slowdown,
+				 "apply_pause_ms", r->apply_pause_ms, "undo_pause_ms", r->undo_pause_ms, "cut_short", (int)r->cut_short,
+				 "kept", (int)r->kept, "bytes", (json_int_t)r->bytes);
+	if (!root)
+		return err_set(e, ERR_MEMORY, "no memory for JSON");
+	json_dumpf(root, out, JSON_INDENT(2) | JSON_PRESERVE_ORDER);
+	fputc('\n', out);
+	json_decref(root);
+	return 0;
+}
+
+static int read_exact_options(const struct cli *cli, struct exact_options *o, struct err *e)
+{
+	*o = (struct exact_options){
+	    .pid = (pid_t)cli_number(cli, "pid", 0),
+	    .sample_seconds = cli_real(cli, "seconds", EXACT_SAMPLE_SECONDS),
+	    .rate = cli_number(cli, "rate", EXACT_RATE),
+	    .max_seconds = cli_real(cli, "max-seconds", EXACT_MAX_SECONDS),
+	    .max_slowdown = cli_real(cli, "max-slowdown", EXACT_MAX_SLOWDOWN),
+	    .rounds = EXACT_ROUNDS,
+	    .step = isatty(STDERR_FILENO) ? show_step : NULL,
+	};
+	if (!(o->max_seconds >= 0.01 && o->max_seconds <= 60))
+		return err_set(e, ERR_USAGE, "--max-seconds must be between 0.01 and 60");
+	if (!(o->max_slowdown >= 1))
+		return err_set(e, ERR_USAGE, "--max-slowdown must be at least 1");
+	if (!(o->sample_seconds > 0 && o->sample_seconds <= 3600))
+		return err_set(e, ERR_USAGE, "--seconds must be above 0 and at most 3600");
+	return 0;
+}
+
+static int run_exact(const struct cli *cli, const char *name, int stop, struct err *e)
+{
+	struct exact_options options;
+	struct exact_result result;
+	char cache[PATH_MAX];
+	int status = read_exact_options(cli, &options, e);
+	if (!status)
+		status = exact_cache(cache, sizeof cache, e);
+	if (status)
+		return status;
+	options.cache = cache;
+	options.stop_fd = stop;
+	status = exact_record(&options, name, &result, e);
+	if (options.step)
+		fputs("\r\033[K", stderr);
+	if (status)
+		return status;
+	FILE *out = strcmp(name, "-") ? stdout : stderr;
+	if (cli_json(cli))
+		return print_exact_json(out, &result, name, e);
+	print_exact(out, &result, name);
+	return 0;
+}
+
+/* Nothing that belongs to sampling was asked for, and the samples would have no branch stacks. */
+static bool chooses_exact(const struct cli *cli, const struct record_options *o)
+{
+	static const char *const samplings[] = {"samples", "seconds", "rate", "event", "kernel", "whole-cpus", "per-thread"};
+	struct event event;
+	char tried[512];
+	struct err ignored;
+	if (cli_has(cli, "exact"))
+		return true;
+	for (size_t i = 0; i < sizeof samplings / sizeof *samplings; i++)
+		if (cli_has(cli, samplings[i]))
+			return false;
+	return !event_choose(&o->event, o->pid, &event, tried, sizeof tried, &ignored) && event.source != PROFILE_BRANCH_STACKS;
+}
+
 static int run(const struct cli *cli, struct err *e)
 {
 	struct record_options options;
@@ -133,6 +233,11 @@ static int run(const struct cli *cli, struct err *e)
 	if (stop < 0)
 		return stop;
 	options.stop_fd = stop;
+	if (chooses_exact(cli, &options)) {
+		status = run_exact(cli, cli_string(cli, "output", name), stop, e);
+		close(stop);
+		return status;
+	}
 	status = output_open(cli_string(cli, "output", name), &output, e);
 	if (!status) {
 		status = record_run(&options, output.fd, output.name, &result, e);
@@ -157,7 +262,11 @@ static int run(const struct cli *cli, struct err *e)
 
 static const struct cli_option options[] = {
     {"pid", 'p', CLI_NUMBER, "PID", "the process to record"},
-    {"seconds", 0, CLI_REAL, "N", "stop after so long (default: on Ctrl-C, or when the target exits)"},
+    {"seconds", 0, CLI_REAL, "N", "sample for so long (default: until Ctrl-C or the target exits; with --exact 2)"},
+    {"exact", 0, CLI_FLAG, NULL, "live counting: exact executions and branches without a PMU; changes the process for a moment"},
+    {"max-seconds", 0, CLI_REAL, "S", "with --exact: count for at most so long (default 1.5)"},
+    {"max-slowdown", 0, CLI_REAL, "X", "with --exact: stop when the process becomes so many times slower (default 3)"},
+    {"samples", 0, CLI_FLAG, NULL, "samples only: never change the process"},
     {"rate", 0, CLI_NUMBER, "HZ", "samples per second of CPU time (default 799 for clock events, else 1999)"},
     {"event", 'e', CLI_STRING, "EVENT", "event name for libpfm4, e.g. cycles, cpu-clock (default: the best there is)"},
     {"output", 'o', CLI_STRING, "FILE", "the profile, \"-\" for stdout (default PID.rprof)"},
@@ -171,8 +280,11 @@ const struct cli_verb cmd_record = {
     .name = "record",
     .arguments = "-p PID [--seconds N] [--rate HZ] [-e EVENT] [-o FILE|-]",
     .summary = "sample a running process",
-    .details = "All threads are recorded, also those born later; child processes are not. The event is chosen: cycles with branch\n"
-	       "stacks, else cycles, else cpu-clock; the output says which. The file stays readable when the recorder is killed.",
+    .details =
+	"All threads are recorded, also those born later; child processes are not. The event is chosen: cycles with branch\n"
+	"stacks, else cycles, else cpu-clock; the output says which. The file stays readable when the recorder is killed.\n"
+	"With no more than -p and -o the best source there is: branch stacks where the CPU has them, else live counting (--exact): hot\n"
+	"functions are found by samples, and then a copy of them that counts runs for a moment and is taken out again.",
     .options = options,
     .run = run,
 };

@@ -99,6 +99,8 @@ static int make_layout(const struct maker *m, struct job *job, struct attempt *a
 		if (status)
 			return status;
 		a->has_flow = true;
+		if (m->options->emit.counting)
+			flow_reach_callees(map, &a->flow);
 	}
 	job->module->seconds[PLAN_STAGE_FLOW] = now() - start;
 	start = now();

@@ -317,6 +317,27 @@ int flow_infer(const struct map *map, const struct profile *profile, uint32_t mo
 	return err;
 }
 
+static void reach(const struct map *m, struct flow *f, uint32_t function, uint64_t count)
+{
+	if (function == MAP_NONE || !m->functions[function].block_count)
+		return;
+	uint64_t *entry = &f->block[m->functions[function].first_block];
+	if (!*entry)
+		*entry = count;
+}
+
+void flow_reach_callees(const struct map *m, struct flow *f)
+{
+	for (uint32_t c = 0; c < m->call_count; c++)
+		if (m->calls[c].kind == MAP_CALL_DIRECT && m->calls[c].target != MAP_NONE && f->call[c])
+			reach(m, f, map_function_at(m, m->calls[c].target), f->call[c]);
+	for (uint32_t b = 0; b < m->block_count; b++)
+		if (f->taken[b] && m->blocks[b].taken != MAP_NONE && (m->blocks[m->blocks[b].taken].flags & MAP_BLOCK_ENTRY))
+			reach(m, f, map_function_of_block(m, m->blocks[b].taken), f->taken[b]);
+	for (size_t i = 0; i < f->arc_count; i++)
+		reach(m, f, f->arcs[i].function, f->arcs[i].count);
+}
+
 void flow_free(struct flow *f)
 {
 	free(f->block);
