@@ -143,7 +143,7 @@ static int report(const struct cli *cli, const struct job *job, const struct mer
 		json_t *root =
 		    json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:O, s:I}", "file", escape(output, name, sizeof name),
 			      "source", profile_source_name(p->info.source), "profiles", (json_int_t)t->files, "incomplete",
-			      (json_int_t)t->incomplete, "samples", (json_int_t)t->samples, "samples_left_out", (json_int_t)t->left_out,
+			      (json_int_t)t->incomplete, "weight", (json_int_t)t->weight, "samples_left_out", (json_int_t)t->left_out,
 			      "addresses", (json_int_t)t->addresses, "edges", (json_int_t)t->edges, "modules", (json_int_t)t->modules,
 			      "skipped", (json_int_t)job->skipped, "refusals", job->refusals, "bytes", (json_int_t)bytes);
 		if (!root)
@@ -153,8 +153,9 @@ static int report(const struct cli *cli, const struct job *job, const struct mer
 		json_decref(root);
 		return 0;
 	}
-	fprintf(out, "%" PRIu64 " profiles (%s): %" PRIu64 " samples; %zu addresses, %zu edges in %zu modules; %zu bytes\n", t->files,
-		profile_source_name(p->info.source), t->samples, t->addresses, t->edges, t->modules, bytes);
+	fprintf(out, "%" PRIu64 " profiles (%s): %" PRIu64 " %s; %zu addresses, %zu edges in %zu modules; %zu bytes\n", t->files,
+		profile_source_name(p->info.source), t->weight, p->info.source == PROFILE_EXACT ? "instructions executed" : "samples",
+		t->addresses, t->edges, t->modules, bytes);
 	if (t->incomplete)
 		fprintf(out, "%" PRIu64 " of them are incomplete: their recorder was killed\n", t->incomplete);
 	if (t->left_out)

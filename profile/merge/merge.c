@@ -20,7 +20,7 @@ struct merge {
 struct adding {
 	struct merge *merge;
 	VEC(uint32_t) numbers; /* module of the file -> number in the set + 1, 0 = not named so far: only modules with records are taken */
-	uint64_t weight, samples;
+	uint64_t weight, samples, counted;
 	bool exact;
 };
 
@@ -116,8 +116,10 @@ static int add_part(void *context, const struct profile *part, struct err *e)
 		if (!status)
 			status = add_branches(a, part, s, e);
 	}
-	for (size_t i = 0; i < part->count_count && !status; i++)
+	for (size_t i = 0; i < part->count_count && !status; i++) {
+		a->counted = tally_sum(a->counted, part->counts[i].count);
 		status = add_count(a, part, part->counts[i], e);
+	}
 	for (size_t i = 0; i < part->edge_count && !status; i++)
 		status = add_edge(a, part, part->edges[i], e);
 	return status;
@@ -217,7 +219,7 @@ int merge_add(struct merge *merge, const void *data, size_t size, const char *na
 		status = join_info(merge, &again.info, weight, e);
 		merge->totals.files++;
 		merge->totals.incomplete += !again.complete;
-		join_sum(&merge->totals.samples, a.samples, weight);
+		join_sum(&merge->totals.weight, tally_sum(a.counted, a.exact ? 0 : a.samples), weight);
 		join_sum(&merge->totals.left_out, a.exact ? a.samples : 0, weight);
 		profile_free(&again);
 	}

@@ -27,8 +27,8 @@ struct merge;
 struct merge_totals {
 	uint64_t files;
 	uint64_t incomplete; /* of them, whose recorder was killed */
-	uint64_t samples;    /* in them, times their weights */
-	uint64_t left_out;   /* of them, samples in exact profiles */
+	uint64_t weight;     /* samples, single and counted, or executed instructions in them, times their weights */
+	uint64_t left_out;   /* samples in exact profiles */
 	size_t addresses, edges, modules;
 };
 

@@ -82,7 +82,7 @@ static int add_count(void *context, const struct profile_count *count, struct er
 {
 	struct replay_writer *w = context;
 	struct profile_count copy = *count;
-	int status = renumber(w, &copy.module, e);
+	int status = copy.count ? renumber(w, &copy.module, e) : 0; /* none says nothing, and names no module */
 	return status ? status : tally_add_count(&w->totals, &copy, e);
 }
 
@@ -90,8 +90,8 @@ static int add_edge(void *context, const struct profile_edge *edge, struct err *
 {
 	struct replay_writer *w = context;
 	struct profile_edge copy = *edge;
-	int status = renumber(w, &copy.from_module, e);
-	if (!status)
+	int status = copy.count ? renumber(w, &copy.from_module, e) : 0;
+	if (!status && copy.count)
 		status = renumber(w, &copy.to_module, e);
 	return status ? status : tally_add_edge(&w->totals, &copy, e);
 }

@@ -240,6 +240,7 @@ plan() {
 	[ "$(wc -l <list)" = 10000 ]
 	command time -f '%M' -o kib repave-profile merge --list list -o many.rprof --json >r.json
 	[ "$(value profiles r.json)" = 10000 ]
+	[ "$(value weight r.json)" = "$(repave-profile show many.rprof --json | sed -n 's/^  "weight": \([0-9]*\),/\1/p')" ]
 	[ "$(tail -n 1 kib)" -lt 30000 ]
 	repave-profile merge w*.rprof -o once.rprof
 	options=()

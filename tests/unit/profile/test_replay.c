@@ -226,7 +226,7 @@ static void every_prefix_is_incomplete_or_refused_and_loses_at_most_its_last_fra
 		CHECK(merge_new(&m, &e));
 		CHECK(merge_add(m, copy, size, "prefix", 1, &e));
 		merge_totals_of(m, &t);
-		assert_int_equal(t.samples, p.sample_count);
+		assert_int_equal(t.weight, p.sample_count);
 		assert_int_equal(t.incomplete, 1);
 		merge_free(m);
 		assert_int_equal(replayed(copy, size, &whole, &again), 0);
