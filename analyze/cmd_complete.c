@@ -1,9 +1,8 @@
-#include "analyze/code/insn.h"
 #include "analyze/commands.h"
 #include "analyze/elf/image.h"
 #include "analyze/layout/complete.h"
+#include "analyze/layout/executions.h"
 #include "formats/base/file.h"
-#include "formats/base/vec.h"
 
 #include <inttypes.h>
 #include <jansson.h>
@@ -17,75 +16,10 @@
 struct output {
 	const struct profile *raw;
 	bool *done; /* [raw->module_count] a second map of the same module says nothing new */
-	VEC(struct profile_count) counts;
-	VEC(struct profile_edge) edges;
+	struct executions executions;
 	uint64_t total, negative;
 	uint32_t blocks, guessed;
-	bool failed;
 };
-
-static void add_edge(struct output *o, struct profile_edge edge)
-{
-	if (edge.count)
-		o->failed |= vec_push(&o->edges, edge) != 0;
-}
-
-/* Executions of each instruction of a block, and the jump at its end. */
-static void add_block(struct output *o, const struct map *map, const struct image *image, uint32_t module, uint32_t block,
-		      const struct complete *c)
-{
-	const struct map_block *b = &map->blocks[block];
-	const uint8_t *bytes = image_bytes(image, map_vaddr(map, b->start), b->size);
-	uint64_t last = 0;
-	for (uint32_t at = 0; bytes && at < b->size;) {
-		struct insn i;
-		last = map_vaddr(map, b->start + at).v;
-		if (insn_decode(bytes + at, b->size - at, (vaddr){last}, &i))
-			break;
-		o->failed |= vec_push(&o->counts, (struct profile_count){last, c->block[block], module}) != 0;
-		at += i.length;
-	}
-	if ((b->terminator == MAP_BRANCH || b->terminator == MAP_JUMP) && b->taken != MAP_NONE)
-		add_edge(o, (struct profile_edge){.from = last,
-						  .to = map_vaddr(map, map->blocks[b->taken].start).v,
-						  .count = c->taken[block],
-						  .from_module = module,
-						  .to_module = module,
-						  .kind = PROFILE_EDGE_JUMP});
-}
-
-static void add_tables(struct output *o, const struct map *map, const struct image *image, uint32_t module, const struct complete *c)
-{
-	for (uint32_t t = 0; t < map->table_count; t++) {
-		const struct map_table *table = &map->tables[t];
-		const struct map_block *b = &map->blocks[table->block];
-		const uint8_t *bytes = image_bytes(image, map_vaddr(map, b->start), b->size);
-		uint32_t at = 0, last = 0;
-		for (struct insn i; bytes && at < b->size && !insn_decode(bytes + at, b->size - at, (vaddr){0}, &i); at += i.length)
-			last = at;
-		for (uint32_t k = 0; k < table->count; k++)
-			add_edge(o, (struct profile_edge){.from = map_vaddr(map, b->start + last).v,
-							  .to = map_vaddr(map, map->blocks[map->table_targets[table->first + k]].start).v,
-							  .count = c->table[table->first + k],
-							  .from_module = module,
-							  .to_module = module,
-							  .kind = PROFILE_EDGE_JUMP});
-	}
-}
-
-static void add_direct_calls(struct output *o, const struct map *map, uint32_t module, const struct complete *c)
-{
-	for (uint32_t i = 0; i < map->call_count; i++) {
-		const struct map_call *call = &map->calls[i];
-		if (call->kind == MAP_CALL_DIRECT && call->target != MAP_NONE)
-			add_edge(o, (struct profile_edge){.from = map_vaddr(map, call->site).v,
-							  .to = map_vaddr(map, call->target).v,
-							  .count = c->block[call->block],
-							  .from_module = module,
-							  .to_module = module,
-							  .kind = PROFILE_EDGE_CALL});
-	}
-}
 
 /* The readings of where an indirect call went say how its executions are spread. */
 static void add_indirect_calls(struct output *o, const struct map *map, uint32_t module, const struct complete *c)
@@ -106,43 +40,9 @@ static void add_indirect_calls(struct output *o, const struct map *map, uint32_t
 			if (edge.kind != PROFILE_EDGE_CALL)
 				continue;
 			edge.count = (uint64_t)((double)c->block[block] * ((double)edge.count / sum) + 0.5);
-			add_edge(o, edge);
+			executions_add_edge(&o->executions, edge);
 		}
 	}
-}
-
-static int compare_counts(const void *va, const void *vb)
-{
-	const struct profile_count *a = va, *b = vb;
-	if (a->module != b->module)
-		return a->module < b->module ? -1 : 1;
-	return a->address < b->address ? -1 : a->address > b->address;
-}
-
-static int compare_edges(const void *va, const void *vb)
-{
-	const struct profile_edge *a = va, *b = vb;
-	if (a->from_module != b->from_module)
-		return a->from_module < b->from_module ? -1 : 1;
-	if (a->from != b->from)
-		return a->from < b->from ? -1 : 1;
-	if (a->to_module != b->to_module)
-		return a->to_module < b->to_module ? -1 : 1;
-	if (a->to != b->to)
-		return a->to < b->to ? -1 : 1;
-	return (a->kind > b->kind) - (a->kind < b->kind);
-}
-
-static void merge_equal_edges(struct output *o)
-{
-	size_t kept = 0;
-	for (size_t i = 1; i < o->edges.count; i++) {
-		if (!compare_edges(&o->edges.data[kept], &o->edges.data[i]))
-			o->edges.data[kept].count += o->edges.data[i].count;
-		else
-			o->edges.data[++kept] = o->edges.data[i];
-	}
-	o->edges.count = o->edges.count ? kept + 1 : 0;
 }
 
 static int complete_module(struct output *o, const struct map *map, const struct plan_module *plan, uint32_t module, struct err *e)
@@ -158,11 +58,7 @@ static int complete_module(struct output *o, const struct map *map, const struct
 		return status;
 	status = complete_counts(map, plan, o->raw, module, &c, e);
 	if (!status) {
-		for (uint32_t b = 0; b < map->block_count; b++)
-			if (c.block[b])
-				add_block(o, map, &image, module, b, &c);
-		add_tables(o, map, &image, module, &c);
-		add_direct_calls(o, map, module, &c);
+		executions_add(&o->executions, &(struct executions_source){map, &image, c.block, c.taken, c.table, module});
 		add_indirect_calls(o, map, module, &c);
 		o->total += c.total;
 		o->negative += c.negative;
@@ -203,17 +99,10 @@ static int write_profile(struct output *o, const char *path, struct err *e)
 	struct profile p = *o->raw;
 	struct writer w = {0};
 	char event[] = COMPLETE_EVENT;
-	if (o->counts.count)
-		qsort(o->counts.data, o->counts.count, sizeof *o->counts.data, compare_counts);
-	if (o->edges.count)
-		qsort(o->edges.data, o->edges.count, sizeof *o->edges.data, compare_edges);
-	merge_equal_edges(o);
 	p.info.event = event;
-	p.counts = o->counts.data;
-	p.count_count = o->counts.count;
-	p.edges = o->edges.data;
-	p.edge_count = o->edges.count;
-	int status = o->failed ? err_set(e, ERR_MEMORY, "no memory to complete the counts") : profile_encode(&p, &w, e);
+	int status = executions_finish(&o->executions, &p, e);
+	if (!status)
+		status = profile_encode(&p, &w, e);
 	if (!status)
 		status = file_write(path, w.data, w.size, e);
 	writer_free(&w);
@@ -228,12 +117,12 @@ static int print(const struct cli *cli, const struct output *o, const char *path
 			"%u blocks ran, %" PRIu64
 			" times; %u edges do not follow from the counters; lost increments made up for: %.4f %%\n",
 			o->blocks, o->total, o->guessed, o->total ? 100.0 * (double)o->negative / (double)o->total : 0.0);
-		fprintf(out, "%s: %zu instructions, %zu edges\n", path, o->counts.count, o->edges.count);
+		fprintf(out, "%s: %zu instructions, %zu edges\n", path, o->executions.counts.count, o->executions.edges.count);
 		return 0;
 	}
 	json_t *root = json_pack("{s:s, s:i, s:I, s:i, s:I, s:I, s:I}", "file", path, "blocks", (int)o->blocks, "executions",
 				 (json_int_t)o->total, "guessed", (int)o->guessed, "negative", (json_int_t)o->negative, "instructions",
-				 (json_int_t)o->counts.count, "edges", (json_int_t)o->edges.count);
+				 (json_int_t)o->executions.counts.count, "edges", (json_int_t)o->executions.edges.count);
 	if (!root)
 		return err_set(e, ERR_MEMORY, "no memory for JSON");
 	json_dumpf(root, out, JSON_INDENT(2) | JSON_PRESERVE_ORDER);
@@ -256,8 +145,7 @@ static int complete_maps(const struct cli *cli, const struct profile *raw, const
 	if (!status)
 		status = print(cli, &o, path, e);
 	free(o.done);
-	vec_free(&o.counts);
-	vec_free(&o.edges);
+	executions_free(&o.executions);
 	return status;
 }
 
