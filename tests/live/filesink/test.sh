@@ -82,3 +82,16 @@ if command -v valgrind >/dev/null && [ -n "$sqlite" ] && [ -n "$library" ]; then
 fi
 
 ./stock.sh "$work" sqlite3 perl bash git || fail "a stock program"
+
+# A process made from the new file has other bytes than the plan wants: live apply refuses it and it runs on.
+mkfifo "$work/fifo"
+"$work/bash" --norc -c "read -r x <'$work/fifo'; echo \"got \$x\"" >"$work/answer" &
+pid=$!
+sleep 0.3
+repave-apply apply -p $pid "$work/bash.rplan" >"$work/log" 2>&1
+status=$?
+echo word >"$work/fifo"
+wait $pid
+[ "$status" = 5 ] || fail "live apply to a relaid file: exit $status instead of 5"
+[ "$(cat "$work/answer")" = 'got word' ] || fail "the process that was refused does not run on"
+echo "live apply refuses a process made from the new file"

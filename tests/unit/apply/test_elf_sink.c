@@ -316,6 +316,9 @@ static void what_cannot_be_laid_is_refused(void **state)
 	store_u32(t.file + 0x40 + 3 * sizeof(Elf64_Phdr) + 40, 0x7ffff000); /* .bss of 2 GiB */
 	expect_refusal(&t, ERR_REFUSED, "more than 2 GiB");
 	tiny_init(&t, 0, BELOW);
+	t.runs[1].kind = PLAN_RUN_STUB + 1;
+	expect_refusal(&t, ERR_REFUSED, "the plan counts");
+	tiny_init(&t, 0, BELOW);
 	store_u32(t.code + 10, 0x80000000);
 	expect_refusal(&t, ERR_REFUSED, "does not reach");
 	tiny_init(&t, 0, BELOW);
