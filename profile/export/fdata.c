@@ -1,6 +1,7 @@
 #include "profile/export/export.h"
 
 #include "profile/export/sum.h"
+#include "profile/tally.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -42,29 +43,59 @@ static void put_line_end(struct export_fdata *x, const char *numbers, uint64_t w
 {
 	put(x->w, numbers);
 	x->result.lines++;
-	x->result.weight += weight;
+	x->result.weight = tally_sum(x->result.weight, weight);
 }
 
-static void put_edges(struct export_fdata *x)
+static void forget(uint32_t *module, uint64_t *address)
+{
+	*module = PROFILE_NO_MODULE;
+	*address = 0;
+}
+
+/* What is not in one of the functions is one place, "unknown", wherever it is: then equal lines are one. */
+static int join_unknown(struct export_fdata *x, struct profile *ret_joined, struct err *e)
+{
+	struct tally tally = {0};
+	int status = 0;
+	for (size_t i = 0; i < x->sum->edge_count && !status; i++) {
+		struct profile_edge edge = x->sum->edges[i];
+		bool ours = edge.from_module == x->module || edge.to_module == x->module;
+		if (!ours || edge.kind == PROFILE_EDGE_RUN)
+			continue;
+		bool from = function_of(x, edge.from_module, edge.from), to = function_of(x, edge.to_module, edge.to);
+		edge.kind = PROFILE_EDGE_JUMP;
+		if (!from)
+			forget(&edge.from_module, &edge.from);
+		if (!to)
+			forget(&edge.to_module, &edge.to);
+		if (from || to)
+			status = tally_add_edge(&tally, &edge, e);
+		else
+			x->result.outside = tally_sum(x->result.outside, edge.count);
+	}
+	if (!status)
+		tally_finish(&tally, NULL, ret_joined);
+	tally_free(&tally);
+	return status;
+}
+
+static int put_edges(struct export_fdata *x, struct err *e)
 {
 	char numbers[64];
-	for (size_t i = 0; i < x->sum->edge_count; i++) {
-		const struct profile_edge *edge = &x->sum->edges[i];
-		bool ours = edge->from_module == x->module || edge->to_module == x->module;
-		if (!ours || edge->kind == PROFILE_EDGE_RUN)
-			continue;
-		const struct function *from = function_of(x, edge->from_module, edge->from);
-		const struct function *to = function_of(x, edge->to_module, edge->to);
-		if (!from && !to) {
-			x->result.outside += edge->count;
-			continue;
-		}
-		put_place(x, from, edge->from);
+	struct profile joined = {0};
+	int status = join_unknown(x, &joined, e);
+	if (status)
+		return status;
+	for (size_t i = 0; i < joined.edge_count; i++) {
+		const struct profile_edge *edge = &joined.edges[i];
+		put_place(x, function_of(x, edge->from_module, edge->from), edge->from);
 		put(x->w, " ");
-		put_place(x, to, edge->to);
+		put_place(x, function_of(x, edge->to_module, edge->to), edge->to);
 		snprintf(numbers, sizeof numbers, " %" PRIu64 " %" PRIu64 "\n", edge->mispredicted, edge->count);
 		put_line_end(x, numbers, edge->count);
 	}
+	profile_free(&joined);
+	return 0;
 }
 
 static void put_counts(struct export_fdata *x, const char *event)
@@ -79,7 +110,8 @@ static void put_counts(struct export_fdata *x, const char *event)
 		const struct profile_count *count = &x->sum->counts[i];
 		const struct function *function = function_of(x, count->module, count->address);
 		if (!function) {
-			x->result.outside += count->module == x->module ? count->count : 0;
+			if (count->module == x->module)
+				x->result.outside = tally_sum(x->result.outside, count->count);
 			continue;
 		}
 		put_place(x, function, count->address);
@@ -100,10 +132,12 @@ int export_fdata(const struct profile *p, const struct functions *functions, str
 	if (status)
 		return status;
 	if (sum.edge_count)
-		put_edges(&x);
+		status = put_edges(&x, e);
 	else
 		put_counts(&x, p->info.event);
 	profile_free(&sum);
+	if (status)
+		return status;
 	*ret_result = x.result;
 	return w->failed ? err_set(e, ERR_MEMORY, "no memory for the text") : 0;
 }

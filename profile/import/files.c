@@ -10,7 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { BUILD_ID_SIZE = 20 };
+enum { BUILD_ID_SIZE = 20, PAGE = 4096 };
 
 /* A path with a build-id, or without. */
 struct file {
@@ -299,7 +299,52 @@ static int open_file(struct files *f, struct file *file, struct err *e)
 	return keep_module(f, &module, file->known, &file->module, e);
 }
 
-static int resolve(struct files *f, struct mapping *m, struct err *e)
+/*
+ * Where the executable segments of the file would stand if the segment `guess` were what is mapped, and what really is there, goes to `maps`:
+ * two segments may begin in one page of the file, and only their neighbours tell which of them a mapping of that page is.
+ */
+static size_t add_neighbours(const struct files *f, const struct mapping *m, const struct files_address *a, const struct elf_segment *guess,
+			     struct procmap *maps)
+{
+	const struct elfhead *head = f->files.data[m->file].head;
+	uint64_t bias = m->start - m->offset + guess->offset - guess->address.v;
+	size_t count = 0;
+	for (uint32_t i = 0; i < head->segment_count; i++) {
+		const struct elf_segment *s = &head->segments[i];
+		if (s->type != ELFHEAD_LOAD || !(s->flags & ELFHEAD_EXECUTE))
+			continue;
+		uint32_t number = spaces_find(a->spaces, a->pid, (raddr){(bias + s->address.v) & ~(uint64_t)(PAGE - 1)});
+		const struct mapping *there = number == SPACES_NONE ? NULL : &f->mappings.data[number];
+		if (there && there->file == m->file)
+			maps[count++] =
+			    (struct procmap){.start = {there->start}, .end = {there->end}, .offset = there->offset, .execute = true};
+	}
+	return count;
+}
+
+static int by_start(const void *left, const void *right)
+{
+	const struct procmap *a = left, *b = right;
+	return (a->start.v > b->start.v) - (a->start.v < b->start.v);
+}
+
+static bool find_bias(const struct files *f, struct mapping *m, const struct files_address *a)
+{
+	const struct elfhead *head = f->files.data[m->file].head;
+	struct procmap map = {.start = {m->start}, .end = {m->end}, .offset = m->offset, .execute = true};
+	struct procmap *around = calloc((size_t)head->segment_count * head->segment_count + 1, sizeof *around);
+	struct procmaps maps = {.maps = around};
+	for (uint32_t i = 0; around && i < head->segment_count; i++)
+		if (head->segments[i].type == ELFHEAD_LOAD && (head->segments[i].flags & ELFHEAD_EXECUTE))
+			maps.count += add_neighbours(f, m, a, &head->segments[i], around + maps.count);
+	if (around)
+		qsort(around, maps.count, sizeof *around, by_start);
+	bool found = elfhead_bias_of_mapping(head, around ? &maps : NULL, &map, &m->bias);
+	free(around);
+	return found;
+}
+
+static int resolve(struct files *f, struct mapping *m, const struct files_address *a, struct err *e)
 {
 	struct file *file = &f->files.data[m->file];
 	if (!file->opened) {
@@ -307,28 +352,25 @@ static int resolve(struct files *f, struct mapping *m, struct err *e)
 		if (status)
 			return status;
 	}
-	struct procmap map = {.start = {m->start}, .end = {m->end}, .offset = m->offset, .execute = true};
-	m->bias = m->start - m->offset;
-	if (file->known && !elfhead_bias_of_mapping(file->head, NULL, &map, &m->bias))
+	if (!file->known || !find_bias(f, m, a))
 		m->bias = m->start - m->offset;
 	m->resolved = true;
 	return 0;
 }
 
-int files_find(struct files *f, uint32_t mapping, raddr address, uint32_t *ret_module, uint64_t *ret_vaddr, struct err *e)
+int files_find(struct files *f, const struct files_address *a, struct files_place *ret_place, struct err *e)
 {
-	*ret_module = PROFILE_NO_MODULE;
-	*ret_vaddr = address.v;
-	if (mapping == SPACES_NONE)
+	uint32_t number = spaces_find(a->spaces, a->pid, (raddr){a->address});
+	*ret_place = (struct files_place){PROFILE_NO_MODULE, a->address};
+	if (number == SPACES_NONE)
 		return 0;
-	struct mapping *m = &f->mappings.data[mapping];
+	struct mapping *m = &f->mappings.data[number];
 	if (!m->resolved) {
-		int status = resolve(f, m, e);
+		int status = resolve(f, m, a, e);
 		if (status)
 			return status;
 	}
-	*ret_module = f->files.data[m->file].module;
-	*ret_vaddr = vaddr_of_raddr(address, m->bias).v;
+	*ret_place = (struct files_place){f->files.data[m->file].module, a->address - m->bias};
 	return 0;
 }
 

@@ -18,6 +18,7 @@
 #include <stdint.h>
 
 struct files;
+struct spaces;
 
 struct files_options {
 	const char *root; /* before every recorded path; "" = this machine */
@@ -43,8 +44,21 @@ int files_build_id(struct files *files, const char *path, const uint8_t *build_i
 /* Number for spaces_map, or SPACES_NONE when the path is of no file (anonymous, vdso, shared memory). Nothing is opened yet. ERR_MEMORY. */
 int files_add(struct files *files, const struct files_mapping *mapping, uint32_t *ret_mapping, struct err *e) MUST_CHECK;
 
-/* Module and vaddr of an address in a mapping; opens its file on first use. PROFILE_NO_MODULE for SPACES_NONE. ERR_MEMORY. */
-int files_find(struct files *files, uint32_t mapping, raddr address, uint32_t *ret_module, uint64_t *ret_vaddr, struct err *e) MUST_CHECK;
+/* An address as a process saw it, with the mappings (numbers of files_add) it had then. */
+struct files_address {
+	const struct spaces *spaces;
+	uint32_t pid;
+	uint64_t address;
+};
+
+/* PROFILE_NO_MODULE and the address itself when it is in no file. */
+struct files_place {
+	uint32_t module;
+	uint64_t address;
+};
+
+/* Opens the file on first use. ERR_MEMORY. */
+int files_find(struct files *files, const struct files_address *address, struct files_place *ret_place, struct err *e) MUST_CHECK;
 
 /* Modules that addresses were found in, numbered from 0 in the order of first use; moved into `profile`. */
 int files_finish(struct files *files, struct profile *profile, struct err *e) MUST_CHECK;

@@ -28,21 +28,23 @@ int gather_map(struct gather *g, uint32_t pid, const struct files_mapping *map, 
 	return spaces_map(g->spaces, pid, (raddr){map->start}, (raddr){map->end}, number, e);
 }
 
-static int find(struct gather *g, uint32_t pid, uint64_t address, uint32_t *ret_module, uint64_t *ret_vaddr, struct err *e)
+static int find(struct gather *g, uint32_t pid, uint64_t address, struct files_place *ret_place, struct err *e)
 {
-	uint32_t mapping = address >= KERNEL_HALF ? SPACES_NONE : spaces_find(g->spaces, pid, (raddr){address});
-	return files_find(g->files, mapping, (raddr){address}, ret_module, ret_vaddr, e);
+	struct files_address where = {.spaces = g->spaces, .pid = pid, .address = address};
+	*ret_place = (struct files_place){PROFILE_NO_MODULE, address};
+	return address >= KERNEL_HALF ? 0 : files_find(g->files, &where, ret_place, e);
 }
 
 int gather_branch(struct gather *g, uint32_t pid, const struct profile_branch *raw, struct err *e)
 {
-	struct profile_branch branch = {.mispredicted = raw->mispredicted};
-	int status = find(g, pid, raw->from, &branch.from_module, &branch.from, e);
+	struct files_place from, to;
+	int status = find(g, pid, raw->from, &from, e);
 	if (!status)
-		status = find(g, pid, raw->to, &branch.to_module, &branch.to, e);
-	if (!status && vec_push(&g->branches, branch))
-		status = err_set(e, ERR_MEMORY, "no memory for more than %zu branches", g->branches.count);
-	return status;
+		status = find(g, pid, raw->to, &to, e);
+	if (status)
+		return status;
+	struct profile_branch branch = {from.address, to.address, from.module, to.module, raw->mispredicted};
+	return vec_push(&g->branches, branch) ? err_set(e, ERR_MEMORY, "no memory for more than %zu branches", g->branches.count) : 0;
 }
 
 static size_t branches_taken(const struct gather *g)
@@ -61,8 +63,6 @@ int gather_sample(struct gather *g, const struct gather_sample *s, struct err *e
 	size_t first = branches_taken(g), count = g->branches.count - first;
 	struct profile_sample sample = {
 	    .time_ns = s->time,
-	    .address = s->address,
-	    .module = PROFILE_NO_MODULE,
 	    .thread = s->tid,
 	    .first_branch = (uint32_t)first,
 	    .branch_count = (uint16_t)count,
@@ -71,9 +71,12 @@ int gather_sample(struct gather *g, const struct gather_sample *s, struct err *e
 		return err_set(e, ERR_FORMAT, "a sample with %zu branches", count);
 	if (g->branches.count > UINT32_MAX)
 		return err_set(e, ERR_UNSUPPORTED, "more than 2^32 branches");
-	int status = s->elsewhere ? 0 : find(g, s->pid, s->address, &sample.module, &sample.address, e);
+	struct files_place place = {PROFILE_NO_MODULE, s->address};
+	int status = s->elsewhere ? 0 : find(g, s->pid, s->address, &place, e);
 	if (status)
 		return status;
+	sample.module = place.module;
+	sample.address = place.address;
 	if (s->time < g->first_time)
 		g->first_time = s->time;
 	if (s->time > g->last_time)
