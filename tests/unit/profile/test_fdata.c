@@ -28,7 +28,7 @@ static int close_own_program(void **state)
 	return 0;
 }
 
-static vaddr start_of(const char *name)
+__attribute__((noinline, used)) static vaddr start_of(const char *name)
 {
 	vaddr start = {0};
 	if (!functions_find(functions, name, strlen(name), &start))
@@ -36,8 +36,8 @@ static vaddr start_of(const char *name)
 	return start;
 }
 
-static int read_as(int (*read)(struct text *, struct totals *), const char *content, struct profile *p, struct totals_result *r,
-		   struct err *e)
+__attribute__((noinline, used)) static int read_as(int (*read)(struct text *, struct totals *), const char *content, struct profile *p,
+						   struct totals_result *r, struct err *e)
 {
 	struct totals totals;
 	struct text text = text_of(content, strlen(content), "text", e);
