@@ -12,15 +12,15 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { SECTION_SIZE = 64, SYMBOL_SIZE = 24, NAME_MAX_SIZE = 4096 };
+enum { SECTION_SIZE = 64, SYMBOL_SIZE = 24, NAME_MAX_SIZE = 4096, STUBS_MAX = 8 };
 enum { SECTION_SYMTAB = 2, FLAG_ALLOC = 2, FLAG_EXECUTE = 4, INDEX_ABSOLUTE = 0xfff1 };
 enum { SYMBOL_NONE = 0, SYMBOL_FUNCTION = 2, SYMBOL_SECTION = 3, SYMBOL_FILE = 4, SYMBOL_IFUNC = 10 };
 
 static const char fde_prefix[] = "__BOLT_FDE_FUNCat";
 
 struct section {
-	uint32_t type, link;
-	uint64_t flags, offset, size;
+	uint32_t name, type, link;
+	uint64_t flags, address, offset, size;
 };
 
 struct symbol {
@@ -45,6 +45,9 @@ struct functions {
 	VEC(struct function) list; /* sorted by start */
 	VEC(struct alias) aliases; /* sorted by hash */
 	VEC(struct section) sections;
+	uint16_t section_names;			/* index of the section with their names */
+	const struct section *stubs[STUBS_MAX]; /* into sections, while they are there */
+	size_t stub_count;
 	VEC(struct symbol) symbols;
 };
 
@@ -57,17 +60,17 @@ static void read_sections(struct functions *f)
 	uint64_t table = read_u64(&r);
 	read_bytes(&r, 10);
 	uint16_t entry = read_u16(&r), count = read_u16(&r);
+	f->section_names = read_u16(&r);
 	if (r.failed || entry != SECTION_SIZE || table > f->file.size || count > (f->file.size - table) / SECTION_SIZE)
 		return; /* no table of sections: as good as stripped */
 	r = reader_of(f->file.data + table, (size_t)count * SECTION_SIZE);
 	if (vec_reserve(&f->sections, count))
 		return;
 	for (uint16_t i = 0; i < count; i++) {
-		struct section s = {0};
-		read_u32(&r);
+		struct section s = {.name = read_u32(&r)};
 		s.type = read_u32(&r);
 		s.flags = read_u64(&r);
-		read_u64(&r);
+		s.address = read_u64(&r);
 		s.offset = read_u64(&r);
 		s.size = read_u64(&r);
 		s.link = read_u32(&r);
@@ -206,6 +209,26 @@ static int by_start(const void *left, const void *right)
 	return !a->name - !b->name; /* one with a name first */
 }
 
+/* Linkage stubs (.plt, .plt.got, .plt.sec): llvm-bolt has no function with a profile there, whatever the FDE says. */
+static void find_stubs(struct functions *f)
+{
+	const struct section *names = section_of(f, f->section_names);
+	for (size_t i = 0; names && inside(f, names) && i < f->sections.count; i++) {
+		const struct section *s = &f->sections.data[i];
+		const char *name = s->flags & FLAG_EXECUTE ? name_at(f, names, s->name) : NULL;
+		if (name && !strncmp(name, ".plt", 4) && f->stub_count < STUBS_MAX)
+			f->stubs[f->stub_count++] = s;
+	}
+}
+
+static bool is_stub(const struct functions *f, uint64_t address)
+{
+	for (size_t i = 0; i < f->stub_count; i++)
+		if (address >= f->stubs[i]->address && address - f->stubs[i]->address < f->stubs[i]->size)
+			return true;
+	return false;
+}
+
 /* FDEs make functions where no symbol does, and lengthen those that say less. */
 static int add_frames(struct functions *f, const struct frame *frames, size_t count)
 {
@@ -217,7 +240,7 @@ static int add_frames(struct functions *f, const struct frame *frames, size_t co
 		struct function *before = next ? &f->list.data[next - 1] : NULL;
 		if (before && before->start == start)
 			before->end = end > before->end ? end : before->end;
-		else if (before && start < before->end)
+		else if ((before && start < before->end) || is_stub(f, start))
 			continue;
 		else if (vec_push(&f->list, (struct function){.start = start, .end = end}))
 			return -1;
@@ -269,6 +292,7 @@ static int read_frames(struct functions *f, struct err *e)
 	int status = frames_read(f->file.data, f->file.size, &f->head, &frames, &count, e);
 	if (status)
 		return status;
+	find_stubs(f);
 	if (add_frames(f, frames, count))
 		status = err_set(e, ERR_MEMORY, "no memory for functions");
 	free(frames);

@@ -4,7 +4,7 @@
  * From .symtab and the FDEs of .eh_frame. Names, as observed with that version (.dynsym is not looked at):
  *   a global symbol           its name
  *   a local symbol            name/N, and name/FILE/N where a file symbol precedes; N counts equal names by address, from 1
- *   an FDE without a symbol   __BOLT_FDE_FUNCat and the address in lower-case hex
+ *   an FDE without a symbol   __BOLT_FDE_FUNCat and the address in lower-case hex; none in .plt and its like, which have no profile
  */
 #ifndef PROFILE_IMPORT_FUNCTIONS_H
 #define PROFILE_IMPORT_FUNCTIONS_H
