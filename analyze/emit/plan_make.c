@@ -184,6 +184,19 @@ static void run_jobs(struct maker *m)
 
 /* --- which modules --- */
 
+/* Nothing but branches is known (BOLT's fdata): how many landed there. */
+static uint64_t landed_in(const struct profile *p, const struct module_identity *wanted)
+{
+	uint64_t weight = 0;
+	for (size_t i = 0; i < p->edge_count; i++) {
+		const struct profile_edge *edge = &p->edges[i];
+		bool same = edge->to_module != PROFILE_NO_MODULE && wanted && module_same(&p->modules[edge->to_module], wanted);
+		if (edge->kind != PROFILE_EDGE_RUN && (!wanted || same))
+			weight += edge->count;
+	}
+	return weight;
+}
+
 /* Of the modules that are `wanted` (NULL: of everything): executed instructions, or samples, counted ones and single ones. */
 static uint64_t weight_of(const struct profile *p, const struct module_identity *wanted)
 {
@@ -200,7 +213,7 @@ static uint64_t weight_of(const struct profile *p, const struct module_identity 
 		if (!wanted || same)
 			weight += is_count ? p->counts[i].count : 1;
 	}
-	return weight;
+	return p->count_count || p->sample_count ? weight : landed_in(p, wanted);
 }
 
 static bool holds_hook(const struct map *map)
