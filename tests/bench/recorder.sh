@@ -4,7 +4,7 @@
 #
 #   tests/bench/recorder.sh [RESULT.json]        prints the result as JSON too
 # Knobs: RATE (5000) and SECONDS_HIGH (12; 60 for the real figure), ROUNDS (60), WINDOW (0.5 s), WORKLOAD (oltp_point_select), SYSBENCH_THREADS (2),
-# CPUS (the last; empty: all), RECORD_OPTIONS (e.g. --per-thread), B (build/gcc). Exit: 0, else the step that failed is named.
+# RATE_LOW (the default rate; on a noisy machine a high one shows what one sample costs), CPUS (the last; empty: all), RECORD_OPTIONS (e.g. --per-thread), B (build/gcc). Exit: 0, else the step that failed is named.
 #
 # overhead.user, .cpu: CPU time per transaction with the recorder / without, median of the rounds and its 95 % interval. `cpu` holds the work of the
 # sampling interrupts, which the kernel charges to whom they interrupt; `user` only what the target itself ran slower.
@@ -51,7 +51,7 @@ measure_size() {
 
 # The recorder is started and stopped between windows; both states run on the same server and connections.
 measure_overhead() {
-	local start="'$B/repave-profile' record -p $mariadb_pid -o '$work/low.rprof' --json ${RECORD_OPTIONS:-} >'$work/low.json' & echo \$! >'$work/pid'; sleep 0.3"
+	local start="'$B/repave-profile' record -p $mariadb_pid --samples ${RATE_LOW:+--rate $RATE_LOW} -o '$work/low.rprof' --json ${RECORD_OPTIONS:-} >'$work/low.json' & echo \$! >'$work/pid'; sleep 0.3"
 	local stop="pid=\$(cat '$work/pid'); kill -INT \$pid; while kill -0 \$pid 2>/dev/null; do sleep 0.01; done; rm '$work/pid'; cp '$work/low.json' '$work/last.json'"
 	CPU_SAMPLER=$B/bench/cpu_sampler tests/bench/paired -p "$mariadb_pid" -c "mariadb:$mariadb_socket:Questions" --rounds "${ROUNDS:-60}" \
 		--window "${WINDOW:-0.5}" --settle 0.1 --after "$start" --before "$stop" >"$work/rounds.tsv" &
