@@ -4,13 +4,15 @@
 
 #include <stdlib.h>
 
-#define STACK_MAX 1024 /* frames drawn at the start of an episode */
+#define STACK_MAX 1024	     /* frames drawn at the start of an episode */
+#define ROOTS_PER_EPISODE 10 /* at least so many, to believe that they are short */
 
 struct course {
 	const struct program *p;
 	struct follow *f;
 	uint64_t seed;
 	uint64_t *executed; /* [node_count] */
+	uint64_t episode;   /* in PROGRAM_INSN_UNIT */
 };
 
 struct course_options course_options_default(void)
@@ -45,6 +47,20 @@ static uint32_t node_at_sum(const struct program *p, uint64_t value)
 	return low;
 }
 
+/* Times that the function was entered by nobody known. The pool is in the order of the nodes. */
+static uint64_t unexplained(const struct program *p, uint32_t entry)
+{
+	uint32_t low = 0, high = p->pool_count;
+	while (low < high) {
+		uint32_t middle = low + (high - low) / 2;
+		if (p->pool[middle].node < entry)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low < p->pool_count && p->pool[low].node == entry ? p->pool[low].count : 0;
+}
+
 /* The node that called the function of `node`, or jumped to it; PROGRAM_NONE: nobody is known. */
 static uint32_t draw_caller(struct course *c, uint32_t node)
 {
@@ -55,9 +71,9 @@ static uint32_t draw_caller(struct course *c, uint32_t node)
 	if (entry == PROGRAM_NONE)
 		return PROGRAM_NONE;
 	uint32_t first = p->caller_first[entry], count = p->caller_first[entry + 1] - first;
-	uint64_t known = count ? p->callers[first + count - 1].sum : 0, all = p->executed[entry] > known ? p->executed[entry] : known;
-	uint64_t value = all ? random_below(&c->seed, all) : 0;
-	return value < known ? start_at(p->callers + first, count, value) : PROGRAM_NONE;
+	uint64_t known = count ? p->callers[first + count - 1].sum : 0, all = known + unexplained(p, entry);
+	return known && random_below(&c->seed, all) < known ? start_at(p->callers + first, count, random_below(&c->seed, known))
+							    : PROGRAM_NONE;
 }
 
 /* A node and a stack as a stopped thread would be found. `value` chooses the node. */
@@ -112,12 +128,26 @@ static bool go_on(struct course *c)
 	return true;
 }
 
+/*
+ * The outermost function returned. Where roots are short (requests, tasks), another one that nobody is known to call begins, or else ends would be
+ * seen too often. Where they last longer than episodes (main), the end comes from gaps in what is known, and anywhere is better than the start.
+ */
+static void begin_again(struct course *c)
+{
+	const struct program *p = c->p;
+	uint64_t roots = p->pool_count ? p->pool[p->pool_count - 1].sum : 0, whole = p->sum[p->node_count - 1];
+	if (roots && whole / roots < c->episode / ROOTS_PER_EPISODE)
+		follow_start(c->f, start_at(p->pool, p->pool_count, random_below(&c->seed, roots)));
+	else
+		begin_episode(c, random_below(&c->seed, whole));
+}
+
 static void run_until(struct course *c, uint64_t insns)
 {
 	while (c->f->machine->insns < insns) {
 		c->executed[c->f->last]++;
 		if (!go_on(c))
-			begin_episode(c, random_below(&c->seed, c->p->sum[c->p->node_count - 1]));
+			begin_again(c);
 	}
 }
 
@@ -139,13 +169,13 @@ static double deviation(const struct course *c)
 static void run_episodes(struct course *c, const struct course_options *o, uint64_t episodes)
 {
 	struct machine *m = c->f->machine;
-	uint64_t whole = c->p->sum[c->p->node_count - 1], episode = o->episode * PROGRAM_INSN_UNIT, part = whole / episodes;
+	uint64_t whole = c->p->sum[c->p->node_count - 1], part = whole / episodes;
 	for (uint64_t i = 0; i < episodes; i++) {
 		machine_pause(m);
 		begin_episode(c, part * i + (part ? random_below(&c->seed, part) : 0));
-		run_until(c, m->insns + episode / 3);
+		run_until(c, m->insns + c->episode / 3);
 		machine_resume(m);
-		run_until(c, m->insns + episode);
+		run_until(c, m->insns + c->episode);
 		if (o->progress)
 			o->progress(o->context, i + 1, episodes);
 	}
@@ -153,7 +183,7 @@ static void run_episodes(struct course *c, const struct course_options *o, uint6
 
 int course_run(const struct course_options *options, struct follow *f, struct course_result *ret_result, struct err *e)
 {
-	struct course c = {.p = f->program, .f = f, .seed = options->seed};
+	struct course c = {.p = f->program, .f = f, .seed = options->seed, .episode = options->episode * PROGRAM_INSN_UNIT};
 	uint64_t episodes = options->instructions / options->episode;
 	c.executed = calloc(c.p->node_count + (size_t)1, sizeof *c.executed);
 	if (!c.executed)

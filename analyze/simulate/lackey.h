@@ -6,6 +6,8 @@
  * Each line "SB 0401b82a" is an address at which valgrind entered a superblock; without chasing a superblock ends at the next branch, call or
  * return (or after some dozen instructions), so the addresses tell the whole sequence. "-v -v" adds where each file was loaded ("Reading syms from
  * PATH", then "svma A, avma B"). The file is read once from start to end, so that it may be a pipe; memory is bounded whatever its size.
+ * Measured against cachegrind, original and relaid by `repave-apply file` (perl, bash, python3.11; 8 KiB 2-way to 64 KiB 8-way): I1 misses per 1000
+ * instructions within 3 %, before and after (relaid perl at 64 KiB, 0.5 per 1000: 0.9; there the pages' places matter).
  * Limits: one process (no --trace-children=yes), and threads are not told apart, though valgrind runs one at a time for long.
  */
 #ifndef ANALYZE_SIMULATE_LACKEY_H

@@ -85,6 +85,18 @@ static int add_block(struct program_build *b, uint16_t module, uint32_t function
 	return add_node(b, node);
 }
 
+static void mark_stubs(struct program_build *b)
+{
+	for (uint32_t k = 0; k < b->p->module_count; k++) {
+		const struct program_module *m = &b->p->modules[k];
+		for (uint32_t i = 0; i < m->map->import_count; i++) {
+			uint32_t stub = m->map->imports[i].stub, block = stub == MAP_NONE ? MAP_NONE : map_block_at(m->map, stub);
+			if (block != MAP_NONE && m->node_of_block[block] != PROGRAM_NONE)
+				b->nodes.data[m->node_of_block[block]].flags |= PROGRAM_STUB;
+		}
+	}
+}
+
 /* A call that ends its block returns to the block after it, whose node comes later. */
 static void resolve_next(struct program_build *b)
 {
@@ -199,6 +211,7 @@ int program_init(struct program *p, const struct profile *profile, const struct 
 		status = add_module_nodes(&b, (uint16_t)m);
 	if (!status) {
 		resolve_next(&b);
+		mark_stubs(&b);
 		p->nodes = b.nodes.data;
 		p->node_count = (uint32_t)b.nodes.count;
 	}

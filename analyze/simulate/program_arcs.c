@@ -149,10 +149,8 @@ static int add_arcs_of(struct program_build *b, uint32_t i)
 	if (node->kind == PROGRAM_RETURN)
 		return 0;
 	uint32_t stub = stub_of(b, node);
-	if (stub != PROGRAM_NONE) {
-		b->nodes.data[stub].flags |= PROGRAM_STUB;
+	if (stub != PROGRAM_NONE)
 		return add_transfer(b, i, stub, b->p->executed[i]);
-	}
 	if (b->seen[i])
 		return 0;
 	if (node->flags & PROGRAM_INDIRECT)
