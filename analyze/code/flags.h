@@ -40,4 +40,11 @@ void flags_free(struct flags *f);
 /* Offset in local block `block` of the first instruction before which the flags are dead, not before an endbr64; or FLAGS_NOWHERE. */
 uint32_t flags_dead_point(const struct flags *f, const struct flags_module *m, const struct cfg *cfg, uint32_t block);
 
+/*
+ * Is each of the five flags overwritten before it is read on every way from the instruction at `at`? By the ABI they are dead where a function
+ * is called or returns. Independent of the above: Capstone, and nothing but the file. False also where the search goes too far.
+ */
+struct insn_second;
+bool flags_dead_second(struct insn_second *second, const struct image *image, vaddr at);
+
 #endif

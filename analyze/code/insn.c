@@ -73,11 +73,28 @@ static void relative_branch(const ZydisDecodedInstruction *z, vaddr at, struct i
 		insn->kind = INSN_UNSUPPORTED;
 }
 
+/*
+ * A jump of one byte over a lock prefix: the C library locks only when there are threads to lock against. Both ways do the same to the same
+ * place, so it is one instruction that may be copied as it is; nothing but its own jump leads into it.
+ */
+static int decode_maybe_locked(const uint8_t *bytes, size_t left, vaddr at, struct insn *ret_insn)
+{
+	struct insn insn;
+	if (insn_decode(bytes + 2, left - 2, (vaddr){at.v + 2}, &insn) || insn.kind != INSN_PLAIN)
+		return -1;
+	insn.length += 2;
+	insn.rip_field += insn.rip_field ? 2 : 0;
+	*ret_insn = insn;
+	return 0;
+}
+
 int insn_decode(const uint8_t *bytes, size_t left, vaddr at, struct insn *ret_insn)
 {
 	ZydisDecodedInstruction z;
 	struct insn insn = {0};
 	pthread_once(&decoder_once, decoder_init);
+	if (insn_is_maybe_locked(bytes, left) && !decode_maybe_locked(bytes, left, at, ret_insn))
+		return 0;
 	if (!ZYAN_SUCCESS(ZydisDecoderDecodeInstruction(&decoder, NULL, bytes, left, &z)))
 		return -1;
 	insn.length = z.length;
@@ -131,6 +148,11 @@ int insn_flags(const uint8_t *bytes, size_t left, uint8_t *ret_read, uint8_t *re
 {
 	ZydisDecodedInstruction z;
 	pthread_once(&decoder_once, decoder_init);
+	if (insn_is_maybe_locked(bytes, left)) {
+		*ret_read = INSN_FLAGS;
+		*ret_written = 0;
+		return 0;
+	}
 	if (!ZYAN_SUCCESS(ZydisDecoderDecodeInstruction(&decoder, NULL, bytes, left, &z)))
 		return -1;
 	const ZydisAccessedFlags *f = z.cpu_flags;
@@ -141,4 +163,37 @@ int insn_flags(const uint8_t *bytes, size_t left, uint8_t *ret_read, uint8_t *re
 	if (!writes_sometimes(&z))
 		*ret_written = flag_set(f->modified | f->set_0 | f->set_1 | f->undefined);
 	return 0;
+}
+
+/* Does the memory operand of this ModRM byte (mod below 3), or the register operand, use `reg`? */
+static bool operand_uses(const uint8_t *modrm, uint8_t rex, int reg)
+{
+	int rm = *modrm & 7, b = (rex & 1) << 3, x = (rex & 2) << 2;
+	if (*modrm >> 6 == 3)
+		return (rm | b) == reg;
+	if (rm == 4)
+		return ((modrm[1] & 7) | b) == reg || ((modrm[1] >> 3 & 7) | x) == reg;
+	return (*modrm & 0xc7) != 5 && (rm | b) == reg;
+}
+
+int insn_overwrites(const uint8_t *bytes, size_t length)
+{
+	uint8_t rex = length > 2 && (*bytes & 0xf0) == 0x40 ? *bytes : 0;
+	const uint8_t *op = bytes + (rex ? 1 : 0), *modrm = op + (*op == 0x0f ? 2 : 1);
+	int reg = -1;
+	if ((*op & 0xf8) == 0xb8)
+		reg = (*op & 7) | (rex & 1) << 3;
+	else if (length < (size_t)(modrm - bytes) + 1)
+		return -1;
+	else if (*op == 0xc7 && (*modrm & 0xf8) == 0xc0)
+		reg = (*modrm & 7) | (rex & 1) << 3;
+	else if (*op == 0x8b || *op == 0x8d || (*op == 0x63 && (rex & 8)) ||
+		 (*op == 0x0f && (op[1] == 0xb6 || op[1] == 0xb7 || op[1] == 0xbe || op[1] == 0xbf)))
+		reg = (*modrm >> 3 & 7) | (rex & 4) << 1;
+	bool has_source = (*op & 0xf8) != 0xb8 && *op != 0xc7;
+	if (reg < 0 || (reg & 7) == 4 || (has_source && operand_uses(modrm, rex, reg)))
+		return -1;
+	/* A byte register without REX may be the second byte of one of the first four. */
+	bool high_byte = *op == 0x0f && (op[1] == 0xb6 || op[1] == 0xbe) && !rex && *modrm >> 6 == 3 && (*modrm & 7) >= 4;
+	return high_byte && (*modrm & 3) == reg ? -1 : reg;
 }

@@ -34,6 +34,12 @@ struct insn {
 	uint8_t is_endbr, is_nop, has_bnd_or_notrack;
 };
 
+/* jcc over the lock prefix of the instruction behind it: decoded as one, see insn.c. */
+static inline bool insn_is_maybe_locked(const uint8_t *bytes, size_t left)
+{
+	return left > 3 && (bytes[0] & 0xf0) == 0x70 && bytes[1] == 1 && bytes[2] == 0xf0;
+}
+
 /* Decodes the instruction of at most `left` bytes that stands at `at`. 0, or -1 if it does not decode. Zydis. */
 int insn_decode(const uint8_t *bytes, size_t left, vaddr at, struct insn *ret_insn);
 
@@ -50,6 +56,13 @@ struct insn_second;
 struct insn_second *insn_second_new(void); /* NULL: no memory */
 void insn_second_free(struct insn_second *context);
 int insn_second_decode(struct insn_second *context, const uint8_t *bytes, size_t left, vaddr at, struct insn *ret_insn);
+/*
+ * The general register (0 rax .. 15 r15) that the instruction overwrites whole without reading it, when it is a plain move: its old value is
+ * dead just before. -1: none, or not known. Never rsp, nor r12, whose encoding in addresses differs.
+ */
+int insn_overwrites(const uint8_t *bytes, size_t length);
+/* Does the instruction overwrite all of that register and read no part of it? */
+bool insn_second_overwrites(struct insn_second *context, const uint8_t *bytes, size_t left, unsigned reg);
 int insn_second_flags(struct insn_second *context, const uint8_t *bytes, size_t left, uint8_t *ret_read, uint8_t *ret_written);
 
 #endif

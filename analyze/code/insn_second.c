@@ -126,8 +126,22 @@ static bool bytes_are_endbr(const cs_insn *c)
 	return c->size == 4 && !memcmp(c->bytes, endbr64, 4);
 }
 
+/* See insn.c. */
+static int decode_maybe_locked(struct insn_second *context, const uint8_t *bytes, size_t left, vaddr at, struct insn *ret_insn)
+{
+	struct insn insn;
+	if (insn_second_decode(context, bytes + 2, left - 2, (vaddr){at.v + 2}, &insn) || insn.kind != INSN_PLAIN)
+		return -1;
+	insn.length += 2;
+	insn.rip_field += insn.rip_field ? 2 : 0;
+	*ret_insn = insn;
+	return 0;
+}
+
 int insn_second_decode(struct insn_second *context, const uint8_t *bytes, size_t left, vaddr at, struct insn *ret_insn)
 {
+	if (insn_is_maybe_locked(bytes, left) && !decode_maybe_locked(context, bytes, left, at, ret_insn))
+		return 0;
 	const uint8_t *code = bytes;
 	uint64_t address = at.v;
 	struct insn insn = {0};
@@ -196,6 +210,11 @@ int insn_second_flags(struct insn_second *context, const uint8_t *bytes, size_t 
 	};
 	uint64_t address = 0;
 	const uint8_t *code = bytes;
+	if (insn_is_maybe_locked(bytes, left)) {
+		*ret_read = INSN_FLAGS;
+		*ret_written = 0;
+		return 0;
+	}
 	if (!cs_disasm_iter(context->handle, &code, &left, &address, context->insn))
 		return -1;
 	const cs_insn *c = context->insn;
@@ -210,4 +229,56 @@ int insn_second_flags(struct insn_second *context, const uint8_t *bytes, size_t 
 			*ret_written |= (uint8_t)(1u << i);
 	}
 	return 0;
+}
+
+/* 0 rax .. 15 r15 by hardware number; -1 for other registers. *ret_whole: all 64 bits are written when it is (32-bit writes clear the rest). */
+static int number_of(uint16_t reg, bool *ret_whole)
+{
+	static const uint16_t names[16][5] = {
+	    {X86_REG_RAX, X86_REG_EAX, X86_REG_AX, X86_REG_AL, X86_REG_AH}, {X86_REG_RCX, X86_REG_ECX, X86_REG_CX, X86_REG_CL, X86_REG_CH},
+	    {X86_REG_RDX, X86_REG_EDX, X86_REG_DX, X86_REG_DL, X86_REG_DH}, {X86_REG_RBX, X86_REG_EBX, X86_REG_BX, X86_REG_BL, X86_REG_BH},
+	    {X86_REG_RSP, X86_REG_ESP, X86_REG_SP, X86_REG_SPL, 0},	    {X86_REG_RBP, X86_REG_EBP, X86_REG_BP, X86_REG_BPL, 0},
+	    {X86_REG_RSI, X86_REG_ESI, X86_REG_SI, X86_REG_SIL, 0},	    {X86_REG_RDI, X86_REG_EDI, X86_REG_DI, X86_REG_DIL, 0},
+	    {X86_REG_R8, X86_REG_R8D, X86_REG_R8W, X86_REG_R8B, 0},	    {X86_REG_R9, X86_REG_R9D, X86_REG_R9W, X86_REG_R9B, 0},
+	    {X86_REG_R10, X86_REG_R10D, X86_REG_R10W, X86_REG_R10B, 0},	    {X86_REG_R11, X86_REG_R11D, X86_REG_R11W, X86_REG_R11B, 0},
+	    {X86_REG_R12, X86_REG_R12D, X86_REG_R12W, X86_REG_R12B, 0},	    {X86_REG_R13, X86_REG_R13D, X86_REG_R13W, X86_REG_R13B, 0},
+	    {X86_REG_R14, X86_REG_R14D, X86_REG_R14W, X86_REG_R14B, 0},	    {X86_REG_R15, X86_REG_R15D, X86_REG_R15W, X86_REG_R15B, 0},
+	};
+	for (int i = 0; reg && i < 16; i++)
+		for (int k = 0; k < 5; k++)
+			if (names[i][k] == reg) {
+				*ret_whole = k < 2;
+				return i;
+			}
+	return -1;
+}
+
+bool insn_second_overwrites(struct insn_second *context, const uint8_t *bytes, size_t left, unsigned reg)
+{
+	uint64_t address = 0;
+	const uint8_t *code = bytes;
+	cs_regs read, written;
+	uint8_t read_count, written_count;
+	bool overwritten = false, whole = false;
+	if (insn_is_maybe_locked(bytes, left) || !cs_disasm_iter(context->handle, &code, &left, &address, context->insn))
+		return false;
+	switch (context->insn->id) {
+	case X86_INS_MOV:
+	case X86_INS_MOVABS:
+	case X86_INS_LEA:
+	case X86_INS_MOVZX:
+	case X86_INS_MOVSX:
+	case X86_INS_MOVSXD:
+		break;
+	default:
+		return false;
+	}
+	if (cs_regs_access(context->handle, context->insn, read, &read_count, written, &written_count) != CS_ERR_OK)
+		return false;
+	for (unsigned i = 0; i < read_count; i++)
+		if (number_of(read[i], &whole) == (int)reg)
+			return false;
+	for (unsigned i = 0; i < written_count; i++)
+		overwritten |= number_of(written[i], &whole) == (int)reg && whole;
+	return overwritten;
 }

@@ -55,12 +55,30 @@ static bool overlaps_patch(const struct emitter *m, uint32_t function, uint32_t 
 	return false;
 }
 
+/*
+ * Does a word of the data look like a pointer to a byte behind the first? It is seldom one when no instruction begins there, but that nobody
+ * jumps to it cannot be proven.
+ */
+static bool overlaps_pointer(const struct emitter *m, uint32_t at)
+{
+	uint64_t address = m->map->text_base + at;
+	size_t low = 0, high = m->image->code_pointer_count;
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+		if (m->image->code_pointers[middle] <= address)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low < m->image->code_pointer_count && m->image->code_pointers[low] < address + PLAN_PATCH_SIZE;
+}
+
 /* Adds the patch and the blocks it needs, or nothing when the place cannot take one. 0 or ERR_MEMORY. */
 static int try_patch(struct emitter *m, struct emit_patch patch, struct err *e)
 {
 	uint32_t first = map_block_at(m->map, patch.at), last;
 	if (first == MAP_NONE || !map_patchable(m->map, patch.at, &last) || overlaps_syscall(m->map, patch.at) ||
-	    overlaps_patch(m, patch.function, patch.at))
+	    overlaps_pointer(m, patch.at) || overlaps_patch(m, patch.function, patch.at))
 		return 0;
 	for (uint32_t b = first; b <= last; b++) {
 		if (in_set(m, b))
@@ -89,6 +107,10 @@ static void count_inside(const struct emitter *m, struct choice *c)
 {
 	for (size_t i = 0; m->flow && i < m->order.count; i++) {
 		const struct map_block *b = &m->map->blocks[m->order.data[i]];
+		/* Where the entry cannot be patched, whoever calls from outside the image runs it in the original. */
+		if ((b->flags & MAP_BLOCK_ENTRY) &&
+		    m->map->functions[map_function_of_block(m->map, m->order.data[i])].grade == MAP_ENTRY_FIXED)
+			continue;
 		if (b->taken != MAP_NONE)
 			c->inside[b->taken] += m->flow->taken[m->order.data[i]];
 		if (b->next != MAP_NONE)

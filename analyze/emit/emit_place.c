@@ -110,7 +110,7 @@ static void end_jump(const struct emitter *m, uint32_t chunk, const struct insn 
 	uint32_t import = emit_import_at(m->map, site);
 	if (import != EMIT_NONE)
 		add_tail(c, (struct emit_tail){.kind = EMIT_TAIL_SLOT, .import = import, .to = to});
-	else if (follows(m, chunk, to))
+	else if (follows(m, chunk, to) && (c->body_image || !emit_is_entry(m->map, c->block))) /* an entry stands for itself */
 		add_tail(c, (struct emit_tail){.kind = EMIT_TAIL_DELETED, .to = to});
 	else
 		add_jump(c, to, false);

@@ -4,7 +4,8 @@
  * Flow is conserved: what enters a block leaves it. So not every block needs a counter (Knuth and Stevenson, "Optimal measurement points for
  * program frequency counts", 1973): each block is an arc from its head to its end, each edge an arc from an end to a head, all entrances and
  * exits meet in one outside node. Arcs of a spanning tree follow from all others; a tree of greatest weight leaves the cheapest to count.
- * An arc that cannot be counted (flags live throughout the block, or where the edge leads) has infinite weight. Where such arcs close a
+ * An arc that cannot be counted (flags live throughout the block and no register overwritten in it, or live where the edge leads) has
+ * infinite weight. Where such arcs close a
  * circle one of them stays unknown; its block is only marked as seen.
  *
  * Control comes in where a patch leads (and at entries, which other functions of the image call), and goes out by every edge to what is not in
@@ -26,21 +27,55 @@ struct arc {
 	bool countable;
 };
 
+/* Where a block can be counted: the offset of an instruction, FLAGS_NOWHERE; and how. */
+struct place {
+	uint32_t offset;
+	uint8_t reg;
+};
+
 struct chooser {
 	struct emitter *m;
 	struct cfg_index index;
 	struct flags_module module;
 	struct cfg cfg;
 	struct flags flags;
+	struct insn_second *second;
 	uint8_t *door; /* [block_count] control comes in from outside */
 	VEC(struct arc) arcs;
 	VEC(uint32_t) parent; /* union and find over nodes */
-	VEC(uint32_t) at;     /* [local block] where the flags are dead */
+	VEC(struct place) at; /* [local block] */
 };
 
 static int no_memory(struct err *e)
 {
 	return err_set(e, ERR_MEMORY, "emit: no memory for probes");
+}
+
+/* The first instruction of the block that overwrites a register, by both opinions. */
+static struct place find_register(const struct chooser *c, uint32_t block)
+{
+	const struct map_block *b = &c->m->map->blocks[block];
+	const uint8_t *bytes = emit_block_bytes(c->m, block);
+	for (uint32_t at = 0; at < b->size;) {
+		struct insn i;
+		if (insn_decode(bytes + at, b->size - at, (vaddr){0}, &i))
+			break;
+		int reg = i.kind == INSN_PLAIN ? insn_overwrites(bytes + at, i.length) : -1;
+		if (reg >= 0 && insn_second_overwrites(c->second, bytes + at, i.length, (unsigned)reg))
+			return (struct place){at, (uint8_t)reg};
+		at += i.length;
+	}
+	return (struct place){FLAGS_NOWHERE, EMIT_NO_REGISTER};
+}
+
+/* Both opinions must agree. */
+static struct place dead_point(const struct chooser *c, uint32_t local)
+{
+	uint32_t at = flags_dead_point(&c->flags, &c->module, &c->cfg, local);
+	const struct map *map = c->m->map;
+	bool agreed =
+	    at != FLAGS_NOWHERE && flags_dead_second(c->second, c->m->image, map_vaddr(map, map->blocks[c->cfg.block[local]].start + at));
+	return agreed ? (struct place){at, EMIT_NO_REGISTER} : find_register(c, c->cfg.block[local]);
 }
 
 static bool in_image(const struct chooser *c, uint32_t local)
@@ -86,7 +121,8 @@ static bool edge_countable(const struct chooser *c, const struct cfg_edge *edge)
 		return false;
 	bool loops = chunk->terminator && (*bytes & 0xfc) == 0xe0; /* loop, loope, loopne, jrcxz */
 	bool same = c->index.function_of_block[c->cfg.block[edge->to]] == chunk->function;
-	return !loops && same && !c->flags.live_in[edge->to];
+	return !loops && same && !c->flags.live_in[edge->to] &&
+	       flags_dead_second(c->second, c->m->image, map_vaddr(c->m->map, c->m->map->blocks[c->cfg.block[edge->to]].start));
 }
 
 static int add_arcs(struct chooser *c)
@@ -96,7 +132,7 @@ static int add_arcs(struct chooser *c)
 	for (uint32_t i = 0; i < c->cfg.count; i++) {
 		if (!in_image(c, i))
 			continue;
-		bool countable = c->at.data[i] != FLAGS_NOWHERE;
+		bool countable = c->at.data[i].offset != FLAGS_NOWHERE;
 		failed |= add_arc(c, (struct arc){block_weight(c, i), 2 * i, 2 * i + 1, i, 0, ARC_BLOCK, 0, countable}) != 0;
 		if (!i || c->door[c->cfg.block[i]])
 			failed |= add_arc(c, (struct arc){0, outside, 2 * i, i, 0, ARC_DOOR, 0, false}) != 0;
@@ -176,12 +212,14 @@ static int add_chosen(struct chooser *c)
 		const struct arc *arc = &c->arcs.data[i];
 		if (!arc->chosen || arc->what == ARC_DOOR)
 			continue;
-		struct emit_probe probe = {.to = PLAN_NONE, .kind = PLAN_COUNTER_SEEN, .size = 7};
+		struct emit_probe probe = {.to = PLAN_NONE, .kind = PLAN_COUNTER_SEEN, .size = 7, .reg = EMIT_NO_REGISTER};
 		if (arc->what == ARC_BLOCK) {
 			probe.block = c->cfg.block[arc->id];
 			if (arc->countable) {
 				probe.kind = PLAN_COUNTER_BLOCK;
-				probe.offset = c->at.data[arc->id];
+				probe.offset = c->at.data[arc->id].offset;
+				probe.reg = c->at.data[arc->id].reg;
+				probe.size = probe.reg == EMIT_NO_REGISTER ? 7 : 18;
 			}
 		} else if (arc->countable) {
 			const struct cfg_edge *edge = &c->cfg.edges[arc->id];
@@ -219,8 +257,9 @@ static int add_target(struct chooser *c, uint32_t block, uint32_t offset, uint32
 	uint8_t size = target_probe_size(emit_block_bytes(c->m, block) + offset, length, jump);
 	if (!size)
 		return 0;
-	return add_probe(c,
-			 (struct emit_probe){.block = block, .offset = offset, .to = PLAN_NONE, .kind = PLAN_COUNTER_TARGET, .size = size});
+	return add_probe(
+	    c, (struct emit_probe){
+		   .block = block, .offset = offset, .to = PLAN_NONE, .kind = PLAN_COUNTER_TARGET, .reg = EMIT_NO_REGISTER, .size = size});
 }
 
 static int add_targets(struct chooser *c, uint32_t block)
@@ -256,7 +295,7 @@ static int choose_in_group(struct chooser *c, uint32_t group, struct err *e)
 	bool failed = vec_reserve(&c->parent, 2 * (size_t)c->cfg.count + 1) != 0;
 	c->parent.count = failed ? 0 : 2 * (size_t)c->cfg.count + 1;
 	for (uint32_t i = 0; i < c->cfg.count && !failed; i++)
-		failed |= vec_push(&c->at, flags_dead_point(&c->flags, &c->module, &c->cfg, i)) != 0;
+		failed |= vec_push(&c->at, dead_point(c, i)) != 0;
 	if (failed || add_arcs(c))
 		return no_memory(e);
 	choose_arcs(c);
@@ -343,11 +382,13 @@ static int choose_all(struct chooser *c, struct err *e)
 int emit_choose_probes(struct emitter *m, struct err *e)
 {
 	struct chooser c = {.m = m, .door = calloc((size_t)m->map->block_count + 1, 1)};
-	int status = c.door ? cfg_index_init(&c.index, m->map, e) : no_memory(e);
+	c.second = insn_second_new();
+	int status = c.door && c.second ? cfg_index_init(&c.index, m->map, e) : no_memory(e);
 	if (!status)
 		status = flags_module_init(&c.module, m->image, &c.index, e);
 	if (!status)
 		status = choose_all(&c, e);
+	insn_second_free(c.second);
 	flags_free(&c.flags);
 	flags_module_free(&c.module);
 	cfg_free(&c.cfg);

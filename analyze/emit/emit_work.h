@@ -15,6 +15,7 @@
 #include "formats/base/vec.h"
 
 #define EMIT_NONE UINT32_MAX
+#define EMIT_NO_REGISTER 255
 
 /* Where control goes: to a chunk of the image, or (chunk == EMIT_NONE) to the original code at text offset `original`. */
 struct emit_edge {
@@ -45,6 +46,7 @@ struct emit_probe {
 	uint32_t counter; /* index into the plan's counters */
 	uint32_t to;	  /* EDGE: text offset where it leads */
 	uint8_t kind;	  /* enum plan_counter_kind */
+	uint8_t reg;	  /* counts through this register, dead there; EMIT_NO_REGISTER: by an increment, where the flags are dead */
 	uint8_t size;	  /* bytes in the image */
 };
 

@@ -94,15 +94,37 @@ static int add_counter_run(struct emitter *m, uint32_t image, uint32_t size, uin
 		       e);
 }
 
+static int write_register_probe(struct emitter *m, const struct emit_probe *p, uint32_t image, uint32_t original, struct err *e)
+{
+	uint8_t *code = m->code + image, high = p->reg >> 3, low = p->reg & 7;
+	const uint8_t load[3] = {(uint8_t)(0x48 | high << 2), 0x8b, (uint8_t)(low << 3 | 5)};
+	const uint8_t add[4] = {(uint8_t)(0x48 | high << 2 | high), 0x8d, (uint8_t)(0x40 | low << 3 | low), 1};
+	const uint8_t store[3] = {load[0], 0x89, load[2]};
+	memcpy(code, load, sizeof load);
+	put_counter(m, image + 3, image + 7, p->counter);
+	memcpy(code + 7, add, sizeof add);
+	memcpy(code + 11, store, sizeof store);
+	put_counter(m, image + 14, image + 18, p->counter);
+	int status = add_counter_run(m, image, 7, original, e);
+	if (!status)
+		status = add_counter_run(m, image + 7, 4, original, e);
+	return status ? status : add_counter_run(m, image + 11, 7, original, e);
+}
+
 /*
  * What a probe is in bytes:
  *	BLOCK, EDGE	48 ff 05 disp32			inc qword counter		where the flags are dead
+ *	BLOCK		48 8b /r disp32			mov reg, counter		where a register is dead, but flags are not
+ *			48 8d /r 01			lea reg, [reg + 1]
+ *			48 89 /r disp32			mov counter, reg
  *	SEEN		c6 05 disp32 01			mov byte counter, 1
  *	TARGET		48 89 /r disp32			mov counter, reg		before call *reg, jmp *reg
  *			4c 8b /r ...; 4c 89 1d disp32	mov r11, mem; mov counter, r11	before call *mem: r11 is dead where a function is called
  */
 static int write_probe(struct emitter *m, const struct emit_probe *p, uint32_t image, uint32_t original, struct err *e)
 {
+	if (p->reg != EMIT_NO_REGISTER)
+		return write_register_probe(m, p, image, original, e);
 	uint8_t *code = m->code + image;
 	const uint8_t *call = emit_block_bytes(m, p->block) + (p->kind == PLAN_COUNTER_TARGET ? p->offset : 0);
 	uint8_t rex = (*call & 0xf0) == 0x40 ? *call : 0, modrm = call[rex ? 2 : 1];

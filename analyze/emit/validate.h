@@ -10,7 +10,8 @@
  *   runs        they cover the code but for int3 padding; COPY is equal byte for byte apart from displacements; REWRITTEN is the same branch
  *               or call in another form or sense; INSERTED is one jump to its counterpart; DELETED was a jump to what follows
  *   counters    an instruction that changes nothing but its counter, the five flags of an increment where a search through the original code
- *               finds each of them overwritten before it is read, and r11 before an indirect call; and what follows stands for the same
+ *               finds each of them overwritten before it is read, r11 before an indirect call, and a register that the
+ *               original overwrites next; and what follows stands for the same
  *   edges       as above; between functions only to the other's entry; never into the bytes behind the start of a patch
  *   fields      a displacement out of the region is in `relocations`, all others are not
  *   slots       each ff 15 / ff 25 that stands for a direct call or jump goes through the slot of the stub that was called

@@ -1,9 +1,8 @@
 /* Counters: that each changes nothing that anybody looks at. */
+#include "analyze/code/flags.h"
 #include "analyze/emit/validate_work.h"
 
 #include <string.h>
-
-#define SEARCH_MAX 256 /* instructions looked at for one counter */
 
 /* Does a displacement of 4 bytes at `field` of an instruction that ends at `end` lead to a counter? */
 static bool leads_to_counter(const struct validator *v, uint32_t field, uint32_t end)
@@ -12,66 +11,6 @@ static bool leads_to_counter(const struct validator *v, uint32_t field, uint32_t
 	uint64_t first = m->counter_offset + PLAN_COUNTER_HEADER;
 	uint64_t at = end + (uint64_t)(int64_t)(int32_t)load_u32(m->code + field);
 	return at >= first && at < first + (uint64_t)m->counter_count * PLAN_COUNTER_SIZE && (at - first) % PLAN_COUNTER_SIZE == 0;
-}
-
-/* Places still to be looked at, and the flags that were not overwritten on the way there. */
-struct search {
-	struct {
-		uint64_t at;
-		uint8_t open;
-	} list[SEARCH_MAX];
-	unsigned count;
-};
-
-static bool search_add(struct search *s, uint64_t at, uint8_t open)
-{
-	for (unsigned i = 0; i < s->count; i++)
-		if (s->list[i].at == at && (s->list[i].open & open) == open)
-			return true;
-	if (s->count == SEARCH_MAX)
-		return false;
-	s->list[s->count].at = at;
-	s->list[s->count++].open = open;
-	return true;
-}
-
-/* One instruction of the original: false when it reads a flag that is open, or cannot be followed. */
-static bool search_step(const struct validator *v, struct search *s, uint64_t at, uint8_t open)
-{
-	struct insn i;
-	uint8_t read, written;
-	size_t left;
-	vaddr where = {v->module->text_base + at};
-	const uint8_t *bytes = at < v->module->text_size ? image_bytes_left(v->image, where, &left) : NULL;
-	if (!bytes || insn_second_decode(v->second, bytes, left, where, &i) || insn_second_flags(v->second, bytes, left, &read, &written))
-		return false;
-	if (read & open)
-		return false;
-	open &= (uint8_t)~written;
-	if (!open || i.kind == INSN_CALL || i.kind == INSN_CALL_INDIRECT || i.kind == INSN_RETURN || i.kind == INSN_STOP)
-		return true;
-	if (i.kind == INSN_JUMP_INDIRECT || i.kind == INSN_UNSUPPORTED)
-		return i.kind == INSN_JUMP_INDIRECT && i.rip_field; /* a stub of the PLT: a call */
-	bool direct = i.kind == INSN_JUMP || i.kind == INSN_BRANCH || i.kind == INSN_BRANCH_SHORT;
-	if (direct && !search_add(s, i.target - v->module->text_base, open))
-		return false;
-	return i.kind == INSN_JUMP || search_add(s, at + i.length, open);
-}
-
-/*
- * Is each of the five flags overwritten before it is read on every way from `original`? By the ABI they are dead where a function is called or
- * returns.
- */
-static bool flags_dead(const struct validator *v, uint64_t original)
-{
-	struct search s;
-	s.count = 0;
-	if (!search_add(&s, original, INSN_FLAGS))
-		return false;
-	for (unsigned i = 0; i < s.count; i++)
-		if (!search_step(v, &s, s.list[i].at, s.list[i].open))
-			return false;
-	return true;
 }
 
 /* The indirect call or jump at `original`: its bytes after a REX prefix, and that prefix (0: none). NULL when it is none. */
@@ -123,6 +62,39 @@ static int check_store(struct validator *v, const struct plan_run *r)
 	return 0;
 }
 
+/* One of three: load the counter into a register, add one to that, store it; the original overwrites the register next. */
+static int check_register(struct validator *v, const struct plan_run *r)
+{
+	const uint8_t *code = v->module->code + r->image;
+	size_t left;
+	const uint8_t *original = image_bytes_left(v->image, (vaddr){v->module->text_base + r->original}, &left);
+	unsigned reg = (code[2] >> 3 & 7) | (code[0] & 4) << 1;
+	bool good;
+	if (code[1] == 0x8d)
+		good = r->image_size == 4 && (code[0] == 0x48 || code[0] == 0x4d) && (code[2] & 0xc0) == 0x40 && (code[2] & 7) != 4 &&
+		       (code[2] >> 3 & 7) == (code[2] & 7) && code[3] == 1;
+	else
+		good = r->image_size == 7 && (code[0] & 0xfb) == 0x48 && (code[2] & 0xc7) == 5 &&
+		       leads_to_counter(v, r->image + 3, r->image + 7);
+	if (!good)
+		return validate_refuse(v, "no counter in a register");
+	if (!original || !insn_second_overwrites(v->second, original, left, reg))
+		return validate_refuse(v, "counter in a register that may still be read");
+	return 0;
+}
+
+/* Loads and stores of counters are for one of two: where an indirect call goes, or counting in a register. */
+static int check_move(struct validator *v, const struct plan_run *r)
+{
+	struct insn i;
+	uint8_t rex;
+	const uint8_t *code = v->module->code + r->image;
+	bool counter = r->image_size == 7 && (code[2] & 0xc7) == 5 && leads_to_counter(v, r->image + 3, r->image + 7);
+	if (code[1] == 0x8b)
+		return counter ? check_register(v, r) : check_load(v, r);
+	return indirect_at(v, r->original, &rex, &i) ? check_store(v, r) : check_register(v, r);
+}
+
 int validate_counter(struct validator *v, const struct plan_run *r)
 {
 	const uint8_t *code = v->module->code + r->image;
@@ -133,12 +105,12 @@ int validate_counter(struct validator *v, const struct plan_run *r)
 		status = leads_to_counter(v, r->image + 2, r->image + 7) && code[6] == 1 ? 0 : validate_refuse(v, "no counter to mark");
 	} else if (r->image_size == 7 && code[0] == 0x48 && code[1] == 0xff && code[2] == 0x05) {
 		status = leads_to_counter(v, r->image + 3, r->image + 7) ? 0 : validate_refuse(v, "no counter to add to");
-		if (!status && !flags_dead(v, r->original))
+		if (!status && !flags_dead_second(v->second, v->image, (vaddr){v->module->text_base + r->original}))
 			status = validate_refuse(v, "counter where the flags may still be read");
-	} else if (r->image_size >= 3 && code[1] == 0x8b) {
-		status = check_load(v, r);
+	} else if (r->image_size >= 3 && (code[1] == 0x8b || code[1] == 0x89)) {
+		status = check_move(v, r);
 	} else {
-		status = r->image_size >= 3 && code[1] == 0x89 ? check_store(v, r) : validate_refuse(v, "no instruction that counts");
+		status = r->image_size >= 3 && code[1] == 0x8d ? check_register(v, r) : validate_refuse(v, "no instruction that counts");
 	}
 	return status ? status : validate_falls(v, r->image + r->image_size, r->original);
 }

@@ -213,12 +213,24 @@ static int select_group(struct work *w, uint32_t group, struct err *e)
 	return 0;
 }
 
+/* Is there a block behind an entry that cannot be patched that can be, so that control may come in there? */
+static bool has_way_in(const struct work *w, uint32_t group)
+{
+	const struct map_function *f = &w->map->functions[group];
+	if (f->grade != MAP_ENTRY_FIXED || (f->flags & MAP_FUNCTION_UNKNOWN_JUMP))
+		return false;
+	for (uint32_t b = f->first_block + 1; b < f->first_block + f->block_count; b++)
+		if (w->zone[b] == SELECT_HOT && map_patchable(w->map, w->map->blocks[b].start, NULL))
+			return true;
+	return false;
+}
+
 /* Functions that can be entered: patched ones, and those that code selected so far calls directly. */
 static void drop_unreachable(struct work *w)
 {
 	const struct map *m = w->map;
 	for (uint32_t g = 0; g < m->function_count; g++)
-		w->reached[g] = w->index->group_of_function[g] == g && m->functions[g].grade == MAP_MOVABLE;
+		w->reached[g] = w->index->group_of_function[g] == g && (m->functions[g].grade == MAP_MOVABLE || has_way_in(w, g));
 	for (bool again = true; again;) { /* as often as the longest chain of such functions, hardly ever more than three times */
 		again = false;
 		for (uint32_t i = 0; i < w->calls->site_count; i++) {

@@ -20,6 +20,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define SAMPLES_ENOUGH 5000
+#define SAMPLING_LONGER 4 /* times the seconds asked for, at most */
+
 struct exact {
 	const struct exact_options *options;
 	struct exact_result result;
@@ -79,15 +82,21 @@ int exact_cache(char *path, size_t size, struct err *e)
 	return 0;
 }
 
+static bool told_to_stop(const struct exact *x)
+{
+	struct pollfd p = {.fd = x->options->stop_fd, .events = POLLIN};
+	return poll(&p, 1, 0) > 0;
+}
+
 /* --- samples --- */
 
-static int sample(struct exact *x, struct err *e)
+static int sample_for(struct exact *x, double seconds, struct err *e)
 {
 	char path[PATH_MAX];
 	struct record_options options = {
 	    .pid = x->options->pid,
 	    .event = {.rate = x->options->rate},
-	    .seconds = x->options->sample_seconds,
+	    .seconds = seconds,
 	    .stop_fd = x->options->stop_fd,
 	};
 	struct record_result result;
@@ -104,6 +113,20 @@ static int sample(struct exact *x, struct err *e)
 	record_result_free(&result);
 	if (exited)
 		return err_set(e, ERR_GONE, "process %d ended while it was sampled", x->options->pid);
+	return 0;
+}
+
+/* A process that had little of the CPU is sampled once more for as long as it seems to need, so that what is hot does not stay unseen. */
+static int sample(struct exact *x, struct err *e)
+{
+	double seconds = x->options->sample_seconds;
+	int status = sample_for(x, seconds, e);
+	if (!status && x->result.samples && x->result.samples < SAMPLES_ENOUGH && !told_to_stop(x)) {
+		double need = seconds * SAMPLES_ENOUGH / (double)x->result.samples;
+		status = sample_for(x, need < seconds * SAMPLING_LONGER ? need : seconds * SAMPLING_LONGER, e);
+	}
+	if (status)
+		return status;
 	return x->result.samples ? 0 : err_set(e, ERR_NO, "process %d did not run: nothing to count", x->options->pid);
 }
 
@@ -371,12 +394,6 @@ static int complete(struct exact *x, const char *output, struct err *e)
 	x->result.guessed = (uint64_t)json_integer_value(json_object_get(json, "guessed"));
 	json_decref(json);
 	return status;
-}
-
-static bool told_to_stop(const struct exact *x)
-{
-	struct pollfd p = {.fd = x->options->stop_fd, .events = POLLIN};
-	return poll(&p, 1, 0) > 0;
 }
 
 /* Each round but the last only looks for what is called as well. */
