@@ -135,6 +135,16 @@ callgrind() {
 	repave-profile export f.rprof --format fdata --elf "$W/p" | cmp - c.fdata
 }
 
+@test "a plan can be made of BOLT's profile alone" {
+	callgrind "$W/p" c.out
+	repave-profile import c.out -o c.rprof >/dev/null
+	repave-profile export c.rprof --format fdata --elf "$W/p" -o c.fdata
+	repave-profile import c.fdata --elf "$W/p" -o f.rprof >/dev/null
+	repave-analyze map "$W/p" -o p.rmap >/dev/null
+	repave-analyze plan --profile f.rprof -o f.rplan p.rmap >/dev/null
+	repave-analyze verify f.rplan | grep -q proven
+}
+
 @test "llvm-bolt takes the exported profile, of a stripped file too, and finds nothing stale" {
 	bolt=$(command -v llvm-bolt || command -v llvm-bolt-16 || true)
 	[ -n "$bolt" ] || skip "no llvm-bolt here (scripts/setup --bench)"

@@ -200,6 +200,50 @@ static void kernel_samples_and_mappings_are_in_no_module(void **state)
 	writer_free(&records);
 }
 
+/* In a pipe build-ids come as records, and raw data stand between records. */
+static void raw_data_are_stepped_over_and_build_ids_kept(void **state)
+{
+	(void)state;
+	struct writer records = {0};
+	struct profile p;
+	struct perfdata_result r;
+	struct err e;
+	uint8_t id[24] = {9, 8, 7, 6};
+	id[20] = 4; /* its size */
+	size_t at = maker_begin(&records, 67, 1u << 15 | MAKER_USER);
+	write_u32(&records, UINT32_MAX);
+	write_bytes(&records, id, sizeof id);
+	maker_text(&records, "/a");
+	maker_end(&records, at);
+	at = maker_begin(&records, 71, 0); /* AUXTRACE: size, then what is not shown here */
+	write_u64(&records, 1000);
+	for (int i = 0; i < 4; i++)
+		write_u64(&records, 0);
+	maker_end(&records, at);
+	size_t raw = records.size;
+	for (int i = 0; i < 1000; i++)
+		write_u8(&records, 0xff);
+	at = maker_begin(&records, 66, 0); /* TRACING_DATA: size of what follows, padded */
+	write_u32(&records, 13);
+	write_u32(&records, 0);
+	maker_end(&records, at);
+	write_u64(&records, UINT64_MAX);
+	write_u64(&records, UINT64_MAX);
+	maker_map(&records, 10, 1, (const uint64_t[]){0x1000, 0x1000, 0}, "/a");
+	maker_sample(&records, 10, 2, 0x1008, NULL, 0);
+	struct writer w = maker_form(MAKER_PIPE, &records, MAKER_PLAIN);
+	assert_int_equal(read_file(&w, &p, &r, &e), 0);
+	assert_int_equal(p.sample_count, 1);
+	assert_int_equal(p.modules[0].build_id_size, 4);
+	assert_memory_equal(p.modules[0].build_id, id, 4);
+	profile_free(&p);
+	w.data[w.size - records.size + raw - 40 + 4] = 0xff; /* more raw data than there is file */
+	assert_int_equal(read_file(&w, &p, &r, &e), -ERR_FORMAT);
+	assert_non_null(strstr(e.text, "trace data pass the end"));
+	writer_free(&w);
+	writer_free(&records);
+}
+
 /* Two events with the same layout: one takes samples of time, the other does not. */
 static struct writer two_events(uint32_t second_type, uint64_t second_config)
 {
@@ -436,6 +480,7 @@ int main(void)
 	    cmocka_unit_test(fork_shares_exec_forgets_and_a_new_mapping_covers),
 	    cmocka_unit_test(records_are_taken_in_order_of_time),
 	    cmocka_unit_test(kernel_samples_and_mappings_are_in_no_module),
+	    cmocka_unit_test(raw_data_are_stepped_over_and_build_ids_kept),
 	    cmocka_unit_test(of_several_events_one_is_taken),
 	    cmocka_unit_test(wrong_files_are_refused_with_a_reason),
 	    cmocka_unit_test(every_prefix_is_refused_or_read),
