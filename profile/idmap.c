@@ -2,10 +2,23 @@
 
 #include <stdbool.h>
 #include <stdlib.h>
+#include <sys/random.h>
+
+/* Keys come from files too: with a random seed none can be made to fall on one slot. */
+static uint64_t seed(void)
+{
+	static uint64_t value;
+	if (!value && getrandom(&value, sizeof value, GRND_NONBLOCK) != sizeof value)
+		value = (uintptr_t)&value;
+	return value | 1;
+}
 
 static size_t home_of(const struct idmap *map, uint64_t key)
 {
-	return (size_t)(key * 0x9e3779b97f4a7c15u >> 32) & (map->capacity - 1);
+	uint64_t z = key + seed();
+	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
+	z = (z ^ z >> 27) * 0x94d049bb133111ebu;
+	return (size_t)(z ^ z >> 31) & (map->capacity - 1);
 }
 
 /* Slot of `key`, or the free slot where it belongs. There always is a free one. */

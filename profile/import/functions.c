@@ -12,7 +12,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { SECTION_SIZE = 64, SYMBOL_SIZE = 24, NAME_MAX_SIZE = 4096, STUBS_MAX = 8 };
+enum { SECTION_SIZE = 64, SYMBOL_SIZE = 24, NAME_MAX_SIZE = 4096, STUBS_MAX = 8, ALIAS_SIZE = 2 * NAME_MAX_SIZE + 32 };
 enum { SECTION_SYMTAB = 2, FLAG_ALLOC = 2, FLAG_EXECUTE = 4, INDEX_ABSOLUTE = 0xfff1 };
 enum { SYMBOL_NONE = 0, SYMBOL_FUNCTION = 2, SYMBOL_SECTION = 3, SYMBOL_FILE = 4, SYMBOL_IFUNC = 10 };
 
@@ -32,7 +32,7 @@ struct symbol {
 
 /* A name by which a function may be called. */
 struct alias {
-	uint64_t hash; /* of the text up to the first slash */
+	uint64_t hash; /* of the text as it is written */
 	const char *name, *file;
 	uint32_t number; /* 0 = global */
 	uint64_t start;
@@ -148,6 +148,15 @@ static uint64_t hash_of(const char *name, size_t length)
 	return hash ? hash : 1;
 }
 
+/* What is written for this name: its length, at most ALIAS_SIZE. */
+static size_t alias_text(const struct alias *a, char *text)
+{
+	char number[16] = "";
+	if (a->number)
+		snprintf(number, sizeof number, "/%" PRIu32, a->number);
+	return (size_t)snprintf(text, ALIAS_SIZE, "%s%s%s%s", a->name, a->file ? "/" : "", a->file ? a->file : "", number);
+}
+
 /* The next number of this key. */
 static int count_up(struct idmap *numbers, uint64_t key, uint32_t *ret_number)
 {
@@ -158,8 +167,9 @@ static int count_up(struct idmap *numbers, uint64_t key, uint32_t *ret_number)
 
 static int add_alias(struct functions *f, const struct symbol *s, const char *file, uint32_t number)
 {
-	struct alias alias = {
-	    .hash = hash_of(s->name, strlen(s->name)), .name = s->name, .file = file, .number = number, .start = s->address};
+	struct alias alias = {.name = s->name, .file = file, .number = number, .start = s->address};
+	char text[ALIAS_SIZE];
+	alias.hash = hash_of(text, alias_text(&alias, text));
 	return vec_push(&f->aliases, alias);
 }
 
@@ -374,22 +384,10 @@ static bool address_in_name(const char *name, size_t length, uint64_t *ret_addre
 	return true;
 }
 
-/* Is `text` what this alias is written as? */
-static bool alias_is(const struct alias *a, const char *text, size_t length)
+static bool find_alias(const struct functions *f, const char *text, size_t length, uint64_t *ret_start)
 {
-	char number[16];
-	int digits = a->number ? snprintf(number, sizeof number, "/%" PRIu32, a->number) : 0;
-	size_t name = strlen(a->name), file = a->file ? strlen(a->file) : 0, file_part = a->file ? file + 1 : 0;
-	if (name + file_part + (size_t)digits != length || memcmp(text, a->name, name) != 0)
-		return false;
-	if (a->file && (text[name] != '/' || memcmp(text + name + 1, a->file, file) != 0))
-		return false;
-	return !memcmp(text + name + file_part, number, (size_t)digits);
-}
-
-static bool find_alias(const struct functions *f, const char *text, size_t length, size_t name_length, uint64_t *ret_start)
-{
-	uint64_t hash = hash_of(text, name_length);
+	char written[ALIAS_SIZE];
+	uint64_t hash = hash_of(text, length);
 	size_t low = 0, high = f->aliases.count;
 	while (low < high) {
 		size_t middle = low + (high - low) / 2;
@@ -398,20 +396,17 @@ static bool find_alias(const struct functions *f, const char *text, size_t lengt
 		else
 			high = middle;
 	}
-	for (; low < f->aliases.count && f->aliases.data[low].hash == hash; low++)
-		if (alias_is(&f->aliases.data[low], text, length)) {
-			*ret_start = f->aliases.data[low].start;
-			return true;
-		}
-	return false;
+	if (low == f->aliases.count || f->aliases.data[low].hash != hash)
+		return false;
+	if (alias_text(&f->aliases.data[low], written) != length || memcmp(text, written, length) != 0)
+		return false;
+	*ret_start = f->aliases.data[low].start;
+	return true;
 }
 
 bool functions_find(const struct functions *f, const char *text, size_t length, vaddr *ret_start)
 {
-	if (find_alias(f, text, length, length, &ret_start->v))
-		return true;
-	const char *slash = memchr(text, '/', length);
-	if (slash && find_alias(f, text, length, (size_t)(slash - text), &ret_start->v))
+	if (find_alias(f, text, length, &ret_start->v))
 		return true;
 	uint64_t address;
 	if (!address_in_name(text, length, &address))
