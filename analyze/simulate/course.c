@@ -4,8 +4,7 @@
 
 #include <stdlib.h>
 
-#define STACK_MAX 1024	     /* frames drawn at the start of an episode */
-#define ROOTS_PER_EPISODE 10 /* at least so many, to believe that they are short */
+#define STACK_MAX 1024 /* frames drawn at the start of an episode */
 
 struct course {
 	const struct program *p;
@@ -128,26 +127,16 @@ static bool go_on(struct course *c)
 	return true;
 }
 
-/*
- * The outermost function returned. Where roots are short (requests, tasks), another one that nobody is known to call begins, or else ends would be
- * seen too often. Where they last longer than episodes (main), the end comes from gaps in what is known, and anywhere is better than the start.
- */
-static void begin_again(struct course *c)
-{
-	const struct program *p = c->p;
-	uint64_t roots = p->pool_count ? p->pool[p->pool_count - 1].sum : 0, whole = p->sum[p->node_count - 1];
-	if (roots && whole / roots < c->episode / ROOTS_PER_EPISODE)
-		follow_start(c->f, start_at(p->pool, p->pool_count, random_below(&c->seed, roots)));
-	else
-		begin_episode(c, random_below(&c->seed, whole));
-}
-
 static void run_until(struct course *c, uint64_t insns)
 {
 	while (c->f->machine->insns < insns) {
 		c->executed[c->f->last]++;
+		/*
+		 * The outermost function returned. That of a real program does so once, or is a thread that starts anew; here as a rule a gap in
+		 * what is known of callers is to blame, so beginning at the functions without callers would show them far too often.
+		 */
 		if (!go_on(c))
-			begin_again(c);
+			begin_episode(c, random_below(&c->seed, c->p->sum[c->p->node_count - 1]));
 	}
 }
 

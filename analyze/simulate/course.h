@@ -10,11 +10,12 @@
  * caches and is not counted.
  *
  * What it can tell: taken branches and exits to some percent, what is touched, and the direction and rough size of what a layout does to misses. What
- * it cannot: misses to 15 %. Measured with exact counts against cachegrind at 8 KiB 2-way, 16 KiB 4-way, 32 KiB 8-way: perl +10, +26, +22 %; bash
- * 0, -8, -23 %; small sqlite statements -10, -14, -9 %; python +14, +53, +98 %; three large sqlite queries -14, +7, +260 % (of 2.8 per 1000).
+ * it cannot: misses to 15 %. Measured with exact counts against cachegrind at 8 KiB 2-way, 16 KiB 4-way, 32 KiB 8-way: perl +13, +31, +27 %; bash
+ * +1, -6, -22 %; small sqlite statements -11, -14, -7 %; cc1plus +10, +17, +26 %; python +20, +64, +115 %; a few large sqlite queries -5, +19, +295 % (of
+ * 2.8 per 1000). After a relayout (`repave-apply file`): perl +20, +25, -11 %; bash +1, -6, -21 %; python +28, +99, +111 %.
  * A profile of counts does not say in which order things happen: an interpreter that repeats ten instructions of its language for long
  * looks like one that mixes a hundred. Tried and not kept, since each made one program better and others worse: regular choice (error diffusion)
- * instead of drawn, which mixes all phases evenly (perl +94 % at 32 KiB); repeating with probability 0.7..0.99 what followed the same last 0..6
+ * instead of drawn, which mixes all phases evenly (then perl +94 % at 32 KiB); repeating with probability 0.7..0.99 what followed the same last 0..6
  * choices (bash -50..-85 %); the same only at jump tables and indirect calls. A recorded course has the order, and is within 3 % (lackey.h).
  */
 #ifndef ANALYZE_SIMULATE_COURSE_H
