@@ -255,7 +255,8 @@ static int add_frames(struct functions *f, const struct frame *frames, size_t co
 		else if (vec_push(&f->list, (struct function){.start = start, .end = end}))
 			return -1;
 	}
-	qsort(f->list.data, f->list.count, sizeof *f->list.data, by_start);
+	if (f->list.count)
+		qsort(f->list.data, f->list.count, sizeof *f->list.data, by_start);
 	/* Symbols without a size reach to the next function; nothing overlaps. */
 	for (size_t i = 0; i + 1 < f->list.count; i++) {
 		struct function *a = &f->list.data[i];
@@ -288,10 +289,12 @@ static int read_names(struct functions *f, struct err *e)
 			return status;
 	}
 	struct idmap numbers = {0};
-	qsort(f->symbols.data, f->symbols.count, sizeof *f->symbols.data, by_address);
+	if (f->symbols.count)
+		qsort(f->symbols.data, f->symbols.count, sizeof *f->symbols.data, by_address);
 	int failed = make_functions(f, &numbers);
 	idmap_free(&numbers);
-	qsort(f->aliases.data, f->aliases.count, sizeof *f->aliases.data, by_hash);
+	if (f->aliases.count)
+		qsort(f->aliases.data, f->aliases.count, sizeof *f->aliases.data, by_hash);
 	return failed ? err_set(e, ERR_MEMORY, "no memory for functions") : 0;
 }
 

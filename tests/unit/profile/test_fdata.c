@@ -1,5 +1,6 @@
 /* BOLT's formats, read and written, for this very program: it has symbols, local ones too, and FDEs. */
 #include "profile/export/export.h"
+#include "profile/identity.h"
 #include "profile/import/totals.h"
 
 #include <inttypes.h>
@@ -70,6 +71,27 @@ static void functions_have_the_names_that_bolt_gives_them(void **state)
 	assert_false(functions_find(functions, "start_of", 8, &none));
 	assert_false(functions_find(functions, "main/1", 6, &none));
 	writer_free(&w);
+}
+
+/* A stock program has no symbols; its FDEs are functions. */
+static void stripped_file_has_the_names_of_its_frames(void **state)
+{
+	(void)state;
+	struct functions *stripped;
+	struct module_identity module;
+	struct elfhead head;
+	struct writer w = {0};
+	vaddr found;
+	assert_int_equal(identity_of_path("/bin/true", &module, &head, NULL), 0);
+	assert_int_equal(functions_read("/bin/true", &stripped, NULL), 0);
+	const struct function *f = functions_at(stripped, head.entry);
+	assert_non_null(f);
+	functions_put_name(f, true, &w);
+	assert_true(functions_find(stripped, (const char *)w.data, w.size, &found));
+	assert_true(found.v == f->start);
+	writer_free(&w);
+	module_free(&module);
+	functions_free(stripped);
 }
 
 static void branches_are_resolved_and_their_kind_is_known(void **state)
@@ -247,6 +269,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(functions_have_the_names_that_bolt_gives_them),
+	    cmocka_unit_test(stripped_file_has_the_names_of_its_frames),
 	    cmocka_unit_test(branches_are_resolved_and_their_kind_is_known),
 	    cmocka_unit_test(plain_samples_are_counts),
 	    cmocka_unit_test(pre_aggregated_lines_of_all_types),
