@@ -69,8 +69,9 @@ callgrind() {
 	repave-profile export strange.rprof --format text >strange.text
 	module=$(sed -n 's,^module \([0-9]*\) .*/strange$,\1,p' strange.text)
 	start=$((0x$(nm strange | awk '$3 == "inner" { print $1 }')))
+	size=$((0x$(nm -S strange | awk '$4 == "inner" { print $2 }')))
 	inside=$(awk -v m="$module" '$1 == "at" && $2 == m { print $3, $4 }' strange.text | while read -r address count; do
-		[ $((address)) -lt $start ] || [ $((address)) -ge $((start + 64)) ] || echo "$count"
+		[ $((address)) -lt $start ] || [ $((address)) -ge $((start + size)) ] || echo "$count"
 	done | awk '{ n += $1 } END { print n + 0 }')
 	all=$(awk -v m="$module" '$1 == "at" && $2 == m { n += $4 } END { print n + 0 }' strange.text)
 	[ "$all" -gt 0 ] && [ "$inside" -ge $((all * 9 / 10)) ]
