@@ -11,6 +11,7 @@
 
 #define READING_PAUSE_NS 1000000 /* between two looks at where indirect calls went */
 #define UNDO_TRIES 50u
+#define SITE_OF_SLOT (1u << 31)
 
 /* One module that is counted. */
 struct counted {
@@ -22,7 +23,7 @@ struct counted {
 };
 
 struct reading {
-	uint32_t module, counter; /* index of the counted module that holds the call */
+	uint32_t module, counter; /* index of the counted module that holds the call; its counter, or SITE_OF_SLOT | text offset */
 	uint32_t to_module;
 	uint32_t to; /* text offset */
 	uint64_t count;
@@ -151,12 +152,31 @@ static int read_targets(struct count *c, struct err *e)
 	return status;
 }
 
+/* Calls through slots that the loader filled go where those lead: one reading says it. */
+static int read_slots(struct count *c, uint32_t module, struct err *e)
+{
+	const struct counted *m = &c->modules[module];
+	int status = 0;
+	for (uint32_t i = 0; !status && i < m->plan->slot_count; i++) {
+		const struct plan_slot *slot = &m->plan->slots[i];
+		uint32_t site = plan_run_original(m->plan->runs, m->plan->run_count, slot->at);
+		uint64_t address;
+		if (site == PLAN_NONE ||
+		    target_read_some(c->target, (raddr){m->bias + slot->slot}, &address, sizeof address) != sizeof address)
+			continue;
+		status = note_target(c, module, SITE_OF_SLOT | site, address, e);
+	}
+	return status;
+}
+
 static int read_counters(struct count *c, struct err *e)
 {
 	int status = 0;
 	for (uint32_t i = 0; !status && i < c->module_count; i++)
 		status = target_read(c->target, c->modules[i].counters, c->modules[i].values,
 				     (size_t)c->modules[i].plan->counter_count * PLAN_COUNTER_SIZE, e);
+	for (uint32_t i = 0; !status && i < c->module_count; i++)
+		status = read_slots(c, i, e);
 	return status;
 }
 
@@ -227,7 +247,8 @@ static void add_targets(const struct count *c, struct profile *p)
 		if (!r->count)
 			continue;
 		const struct plan_module *from = c->modules[r->module].plan, *to = c->modules[r->to_module].plan;
-		p->edges[p->edge_count++] = (struct profile_edge){.from = from->text_base + from->counters[r->counter].from,
+		uint32_t site = r->counter & SITE_OF_SLOT ? r->counter & ~SITE_OF_SLOT : from->counters[r->counter].from;
+		p->edges[p->edge_count++] = (struct profile_edge){.from = from->text_base + site,
 								  .to = to->text_base + r->to,
 								  .count = r->count,
 								  .from_module = r->module,

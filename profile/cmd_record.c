@@ -7,6 +7,7 @@
 #include <inttypes.h>
 #include <jansson.h>
 #include <limits.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -219,6 +220,12 @@ static bool chooses_exact(const struct cli *cli, const struct record_options *o)
 	return !event_choose(&o->event, o->pid, &event, tried, sizeof tried, &ignored) && event.source != PROFILE_BRANCH_STACKS;
 }
 
+static bool was_told_to_stop(int stop)
+{
+	struct pollfd p = {.fd = stop, .events = POLLIN};
+	return poll(&p, 1, 0) > 0;
+}
+
 static int run(const struct cli *cli, struct err *e)
 {
 	struct record_options options;
@@ -235,8 +242,11 @@ static int run(const struct cli *cli, struct err *e)
 	options.stop_fd = stop;
 	if (chooses_exact(cli, &options)) {
 		status = run_exact(cli, cli_string(cli, "output", name), stop, e);
-		close(stop);
-		return status;
+		if (!status || cli_has(cli, "exact") || status == -ERR_INCONSISTENT || status == -ERR_GONE || was_told_to_stop(stop)) {
+			close(stop);
+			return status;
+		}
+		fprintf(stderr, "repave-profile: no live counting (%s); sampling until Ctrl-C\n", e->text);
 	}
 	status = output_open(cli_string(cli, "output", name), &output, e);
 	if (!status) {

@@ -32,75 +32,93 @@ static bool reads_first(const struct flags_module *m, uint32_t block, uint32_t o
 	return false;
 }
 
-static void mark_odd(struct flags_module *m, uint32_t function)
-{
-	uint32_t group = m->index->group_of_function[function];
-	m->odds += !m->odd[group];
-	m->odd[group] = 1;
-}
-
 static void look_at_entries(struct flags_module *m)
 {
 	const struct map *map = m->index->map;
 	for (uint32_t f = 0; f < map->function_count; f++) {
 		const struct map_function *function = &map->functions[f];
-		if (function->block_count && map->blocks[function->first_block].start == function->start &&
-		    !(function->flags & MAP_FUNCTION_PART) && reads_first(m, function->first_block, 0))
-			mark_odd(m, f);
+		m->takes[f] = function->block_count && map->blocks[function->first_block].start == function->start &&
+			      !(function->flags & MAP_FUNCTION_PART) && reads_first(m, function->first_block, 0);
 	}
 }
 
-/* Whoever calls or jumps to code that reads flags at its start passes them; whoever reads them after a call was given them. */
+/* Whoever reads flags after a call was given them. A call that does not come back may seem to: that only costs a place to count. */
 static void look_at_calls(struct flags_module *m)
 {
 	const struct map *map = m->index->map;
 	for (uint32_t i = 0; i < map->call_count; i++) {
 		const struct map_call *call = &map->calls[i];
 		const struct map_block *b = &map->blocks[call->block];
-		uint32_t caller = m->index->function_of_block[call->block];
-		uint32_t callee = call->kind == MAP_CALL_DIRECT && call->target != MAP_NONE ? map_function_at(map, call->target) : MAP_NONE;
 		uint32_t after = call->site + call->size - b->start;
 		bool reads = after < b->size ? reads_first(m, call->block, after) : b->next != MAP_NONE && reads_first(m, b->next, 0);
-		if (reads) {
-			mark_odd(m, caller);
-			if (callee != MAP_NONE)
-				mark_odd(m, callee);
-			else if (call->kind == MAP_CALL_INDIRECT)
-				m->all_odd = true;
-		}
-		if (callee != MAP_NONE && m->odd[m->index->group_of_function[callee]])
-			mark_odd(m, caller);
+		if (!reads)
+			continue;
+		uint32_t callee = call->kind == MAP_CALL_DIRECT && call->target != MAP_NONE ? map_function_at(map, call->target) : MAP_NONE;
+		if (callee != MAP_NONE)
+			m->gives[m->index->group_of_function[callee]] = 1;
+		else if (call->kind == MAP_CALL_INDIRECT)
+			m->all_give = true;
 	}
-	for (uint32_t b = 0; b < map->block_count; b++) {
-		uint32_t to = map->blocks[b].taken;
-		if (to != MAP_NONE && m->odd[cfg_group_of_block(m->index, to)])
-			mark_odd(m, m->index->function_of_block[b]);
+}
+
+/* What a function jumps to at its end gives its flags for it. */
+static void follow_tail_calls(struct flags_module *m)
+{
+	const struct cfg_index *x = m->index;
+	for (bool again = true; again;) { /* as often as the longest chain of tail calls that give flags: hardly ever */
+		again = false;
+		for (uint32_t b = 0; b < x->map->block_count; b++) {
+			uint32_t to = x->map->blocks[b].taken;
+			if (to == MAP_NONE || !m->gives[cfg_group_of_block(x, b)] || m->gives[cfg_group_of_block(x, to)])
+				continue;
+			m->gives[cfg_group_of_block(x, to)] = 1;
+			again = true;
+		}
 	}
 }
 
 int flags_module_init(struct flags_module *m, const struct image *image, const struct cfg_index *index, struct err *e)
 {
 	*m = (struct flags_module){.image = image, .index = index};
-	m->odd = calloc((size_t)index->map->function_count + 1, 1);
-	if (!m->odd)
+	m->takes = calloc((size_t)index->map->function_count + 1, 2);
+	if (!m->takes)
 		return err_set(e, ERR_MEMORY, "no memory for the flags of %u functions", index->map->function_count);
+	m->gives = m->takes + index->map->function_count + 1;
 	look_at_entries(m);
 	look_at_calls(m);
+	follow_tail_calls(m);
 	return 0;
 }
 
 void flags_module_free(struct flags_module *m)
 {
-	free(m->odd);
+	free(m->takes);
 	*m = (struct flags_module){0};
+}
+
+/* Flags live where a function of this group returns, and where a call of `function` (MAP_NONE: of another module) begins. */
+static uint8_t live_at_return(const struct flags_module *m, uint32_t group)
+{
+	return m->all_give || m->gives[group] ? INSN_FLAGS : 0;
+}
+
+static uint8_t live_at_call(const struct flags_module *m, uint32_t function)
+{
+	return function != MAP_NONE && m->takes[function] ? INSN_FLAGS : 0;
 }
 
 struct step {
 	uint8_t read, written;
-	bool call;
+	bool ends; /* a call or return: what is live before it is in `read` and does not depend on what follows */
 };
 
 #define STEPS 1024
+
+static uint32_t function_starting_at(const struct map *map, uint64_t address)
+{
+	uint32_t offset = map_offset(map, (vaddr){address}), f = offset == MAP_NONE ? MAP_NONE : map_function_at(map, offset);
+	return f != MAP_NONE && map->functions[f].start == offset ? f : MAP_NONE;
+}
 
 /* Decodes a block; how many instructions, or -1 when it is too long or does not decode. */
 static int decode_steps(const struct flags_module *m, uint32_t block, struct step *steps, uint16_t *offsets)
@@ -110,10 +128,14 @@ static int decode_steps(const struct flags_module *m, uint32_t block, struct ste
 	int n = 0;
 	for (uint32_t at = 0; bytes && at < b->size; n++) {
 		struct insn i;
-		if (n == STEPS || at > UINT16_MAX || insn_decode(bytes + at, b->size - at, (vaddr){0}, &i) ||
+		if (n == STEPS || at > UINT16_MAX || insn_decode(bytes + at, b->size - at, map_vaddr(m->index->map, b->start + at), &i) ||
 		    insn_flags(bytes + at, i.length, &steps[n].read, &steps[n].written))
 			return -1;
-		steps[n].call = i.kind == INSN_CALL || i.kind == INSN_CALL_INDIRECT || i.kind == INSN_RETURN;
+		steps[n].ends = i.kind == INSN_CALL || i.kind == INSN_CALL_INDIRECT || i.kind == INSN_RETURN;
+		if (i.kind == INSN_CALL)
+			steps[n].read = live_at_call(m, function_starting_at(m->index->map, i.target));
+		else if (i.kind == INSN_RETURN)
+			steps[n].read = live_at_return(m, cfg_group_of_block(m->index, block));
 		offsets[n] = (uint16_t)(i.is_endbr ? UINT16_MAX : at);
 		at += i.length;
 	}
@@ -122,17 +144,19 @@ static int decode_steps(const struct flags_module *m, uint32_t block, struct ste
 
 static uint8_t before(const struct step *s, uint8_t live)
 {
-	return s->call ? 0 : (uint8_t)((live & ~s->written) | s->read);
+	return s->ends ? s->read : (uint8_t)((live & ~s->written) | s->read);
 }
 
-/* Does the block end with a jump that calls: to the start of a function, or to a stub of the PLT? */
-static bool ends_with_call(const struct flags_module *m, uint32_t block)
+/* Flags live where an edge leaves the group: by a jump to the start of a function or to a stub of the PLT, which is a call that returns for us. */
+static uint8_t live_at_exit(const struct flags_module *m, uint32_t block, uint32_t group)
 {
 	const struct cfg_index *x = m->index;
 	uint32_t to = x->map->blocks[block].taken, last = x->call_first[block + 1];
-	if (to != MAP_NONE)
-		return x->map->blocks[to].flags & MAP_BLOCK_ENTRY;
-	return last > x->call_first[block] && x->map->calls[x->call_order[last - 1]].kind == MAP_TAIL_IMPORT;
+	if (to != MAP_NONE && !(x->map->blocks[to].flags & MAP_BLOCK_ENTRY))
+		return INSN_FLAGS;
+	if (to == MAP_NONE && (last == x->call_first[block] || x->map->calls[x->call_order[last - 1]].kind != MAP_TAIL_IMPORT))
+		return INSN_FLAGS;
+	return live_at_return(m, group) | live_at_call(m, to == MAP_NONE ? MAP_NONE : x->function_of_block[to]);
 }
 
 static uint8_t live_out(const struct flags *f, const struct flags_module *m, const struct cfg *cfg, uint32_t i)
@@ -145,7 +169,9 @@ static uint8_t live_out(const struct flags *f, const struct flags_module *m, con
 		const struct cfg_edge *edge = &cfg->edges[k];
 		if (edge->to != CFG_EXIT)
 			live |= f->live_in[edge->to];
-		else if (edge->kind != CFG_LEAVE && !(edge->kind == CFG_TAKEN && ends_with_call(m, cfg->block[i])))
+		else if (edge->kind == CFG_TAKEN)
+			live |= live_at_exit(m, cfg->block[i], cfg->group);
+		else if (edge->kind != CFG_LEAVE)
 			live |= INSN_FLAGS; /* goes on in the middle of something else */
 	}
 	return live;
@@ -162,9 +188,8 @@ int flags_solve(struct flags *f, const struct flags_module *m, const struct cfg 
 		f->live_in = grown;
 		f->capacity = (size_t)cfg->count * 2;
 	}
-	bool odd = m->all_odd || m->odd[cfg->group];
-	memset(f->live_in, odd ? INSN_FLAGS : 0, cfg->count);
-	for (bool again = !odd; again;) { /* it only grows, at most five times per block; mostly two rounds */
+	memset(f->live_in, 0, cfg->count);
+	for (bool again = true; again;) { /* it only grows, at most five times per block; mostly two rounds */
 		again = false;
 		for (uint32_t i = cfg->count; i-- > 0;) {
 			int n = decode_steps(m, cfg->block[i], steps, offsets);
@@ -189,8 +214,6 @@ uint32_t flags_dead_point(const struct flags *f, const struct flags_module *m, c
 	struct step steps[STEPS];
 	uint16_t offsets[STEPS];
 	uint32_t found = FLAGS_NOWHERE;
-	if (m->all_odd || m->odd[cfg->group])
-		return FLAGS_NOWHERE;
 	int n = decode_steps(m, cfg->block[block], steps, offsets);
 	uint8_t live = live_out(f, m, cfg, block);
 	while (n > 0) {

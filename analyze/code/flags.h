@@ -3,8 +3,8 @@
  *
  * Liveness backwards over the control-flow graph of one function group. By the ABI flags are dead where a function is entered and where it
  * returns (System V AMD64, 3.2.1), which compilers keep to even between local functions (GCC's -fipa-ra counts fixed registers as
- * clobbered). Handwritten code may not: every call of the module is looked at, and a group that reads flags that it was called with, or whose
- * caller reads them afterwards, is *odd*: nothing is dead in it. At an indirect jump all flags count as live.
+ * clobbered). Handwritten code may not, so every call of the module is looked at: flags are live before a call of a function that *takes*
+ * them (reads them first thing), and where a function returns that *gives* them (some caller reads them). At an indirect jump all are live.
  */
 #ifndef ANALYZE_CODE_FLAGS_H
 #define ANALYZE_CODE_FLAGS_H
@@ -19,9 +19,9 @@
 struct flags_module {
 	const struct image *image;
 	const struct cfg_index *index;
-	uint8_t *odd;  /* [function_count] by group */
-	bool all_odd;  /* somebody reads flags after an indirect call */
-	uint32_t odds; /* odd groups */
+	uint8_t *takes; /* [function_count] */
+	uint8_t *gives; /* [function_count] by group; part of `takes` */
+	bool all_give;	/* somebody reads flags after an indirect call */
 };
 
 struct flags {

@@ -121,8 +121,19 @@ static bool edge_countable(const struct chooser *c, const struct cfg_edge *edge)
 		return false;
 	bool loops = chunk->terminator && (*bytes & 0xfc) == 0xe0; /* loop, loope, loopne, jrcxz */
 	bool same = c->index.function_of_block[c->cfg.block[edge->to]] == chunk->function;
-	return !loops && same && !c->flags.live_in[edge->to] &&
+	/* Where both ways lead to the same place a counter of one could not be told from that of the other. */
+	bool told_apart = edge->kind == CFG_NEXT || b->taken != b->next;
+	return !loops && same && told_apart && !c->flags.live_in[edge->to] &&
 	       flags_dead_second(c->second, c->m->image, map_vaddr(c->m->map, c->m->map->blocks[c->cfg.block[edge->to]].start));
+}
+
+/* Does the copy of the block lead to the copy of the next one? Not into the middle of a split part: that is entered in the original. */
+static bool stays_inside(const struct chooser *c, const struct cfg_edge *edge)
+{
+	if (!in_image(c, edge->to) || edge->kind == CFG_TABLE || edge->kind == CFG_LEAVE)
+		return false;
+	uint32_t from = c->cfg.block[edge->from], to = c->cfg.block[edge->to];
+	return c->index.function_of_block[from] == c->index.function_of_block[to] || emit_is_entry(c->m->map, to);
 }
 
 static int add_arcs(struct chooser *c)
@@ -136,9 +147,14 @@ static int add_arcs(struct chooser *c)
 		failed |= add_arc(c, (struct arc){block_weight(c, i), 2 * i, 2 * i + 1, i, 0, ARC_BLOCK, 0, countable}) != 0;
 		if (!i || c->door[c->cfg.block[i]])
 			failed |= add_arc(c, (struct arc){0, outside, 2 * i, i, 0, ARC_DOOR, 0, false}) != 0;
+		bool leaves = false;
 		for (uint32_t k = c->cfg.first_out[i]; k < c->cfg.first_out[i + 1]; k++) {
 			const struct cfg_edge *edge = &c->cfg.edges[k];
-			bool inside = in_image(c, edge->to) && edge->kind != CFG_TABLE && edge->kind != CFG_LEAVE;
+			bool indirect = edge->kind == CFG_TABLE || edge->kind == CFG_LEAVE;
+			if (indirect && leaves)
+				continue; /* all ways of an indirect jump are one arc */
+			leaves |= indirect;
+			bool inside = stays_inside(c, edge);
 			struct arc arc = {.weight = edge_weight(c, edge), .a = 2 * i + 1, .b = inside ? 2 * edge->to : outside, .id = k};
 			arc.what = ARC_EDGE;
 			arc.countable = edge_countable(c, edge);

@@ -100,7 +100,7 @@ static int make_layout(const struct maker *m, struct job *job, struct attempt *a
 			return status;
 		a->has_flow = true;
 		if (m->options->emit.counting)
-			flow_reach_callees(map, &a->flow);
+			flow_reach_callees(map, m->profile, job->profile_index, &a->flow);
 	}
 	job->module->seconds[PLAN_STAGE_FLOW] = now() - start;
 	start = now();

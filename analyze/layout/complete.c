@@ -118,6 +118,15 @@ static bool in_image(const struct work *w, uint32_t local)
 	return local != CFG_EXIT && w->there[w->cfg.block[local]];
 }
 
+/* As in emit_probe.c: the copy of a block leads to the copy of another function's block only where that begins. */
+static bool stays_inside(const struct work *w, const struct cfg_edge *edge)
+{
+	if (!in_image(w, edge->to) || edge->kind == CFG_TABLE || edge->kind == CFG_LEAVE)
+		return false;
+	uint32_t from = w->cfg.block[edge->from], to = w->cfg.block[edge->to], function = w->index.function_of_block[to];
+	return w->index.function_of_block[from] == function || w->map->functions[function].start == w->map->blocks[to].start;
+}
+
 static int add_arcs(struct work *w)
 {
 	uint32_t outside = 2 * w->cfg.count;
@@ -130,9 +139,14 @@ static int add_arcs(struct work *w)
 		failed |= vec_push(&w->arcs, (struct arc){w->block[b], 2 * i, 2 * i + 1, i, ARC_BLOCK}) != 0;
 		if (!i || w->door[b])
 			failed |= vec_push(&w->arcs, (struct arc){UNKNOWN, outside, 2 * i, i, ARC_DOOR}) != 0;
+		bool leaves = false;
 		for (uint32_t k = w->cfg.first_out[i]; k < w->cfg.first_out[i + 1]; k++) {
 			const struct cfg_edge *edge = &w->cfg.edges[k];
-			bool inside = in_image(w, edge->to) && edge->kind != CFG_TABLE && edge->kind != CFG_LEAVE;
+			bool indirect = edge->kind == CFG_TABLE || edge->kind == CFG_LEAVE;
+			if (indirect && leaves)
+				continue; /* all ways of an indirect jump are one arc */
+			leaves |= indirect;
+			bool inside = stays_inside(w, edge);
 			int64_t flow = edge->kind == CFG_TAKEN ? w->taken[b] : edge->kind == CFG_NEXT ? w->next[b] : UNKNOWN;
 			if (w->map->blocks[b].terminator != MAP_BRANCH)
 				flow = UNKNOWN;
@@ -299,6 +313,18 @@ static int complete_group(struct work *w, uint32_t group, struct err *e)
 	return 0;
 }
 
+/* Also when the image holds only a split part of it. */
+static bool group_is_there(const struct work *w, uint32_t group)
+{
+	for (uint32_t i = w->index.group_first[group]; i < w->index.group_first[group + 1]; i++) {
+		const struct map_function *f = &w->map->functions[w->index.group_functions[i]];
+		for (uint32_t b = 0; b < f->block_count; b++)
+			if (w->there[f->first_block + b])
+				return true;
+	}
+	return false;
+}
+
 static int complete_all(struct work *w, uint32_t module, struct err *e)
 {
 	const struct map *m = w->map;
@@ -321,15 +347,9 @@ static int complete_all(struct work *w, uint32_t module, struct err *e)
 		w->taken = w->next + blocks;
 		read_plan(w, module);
 	}
-	uint32_t last = MAP_NONE;
-	for (uint32_t b = 0; !status && b < m->block_count; b++) {
-		uint32_t group = cfg_group_of_block(&w->index, b);
-		/* The blocks of a split part come later than their group: its root has been done then. */
-		if (!w->there[b] || group == last || w->index.function_of_block[b] != group)
-			continue;
-		last = group;
-		status = complete_group(w, group, e);
-	}
+	for (uint32_t f = 0; !status && f < m->function_count; f++)
+		if (w->index.group_of_function[f] == f && group_is_there(w, f))
+			status = complete_group(w, f, e);
 	if (!status)
 		share_tables(w, jumps);
 	free(jumps);

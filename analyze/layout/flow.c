@@ -326,7 +326,7 @@ static void reach(const struct map *m, struct flow *f, uint32_t function, uint64
 		*entry = count;
 }
 
-void flow_reach_callees(const struct map *m, struct flow *f)
+void flow_reach_callees(const struct map *m, const struct profile *profile, uint32_t module, struct flow *f)
 {
 	for (uint32_t c = 0; c < m->call_count; c++)
 		if (m->calls[c].kind == MAP_CALL_DIRECT && m->calls[c].target != MAP_NONE && f->call[c])
@@ -334,8 +334,13 @@ void flow_reach_callees(const struct map *m, struct flow *f)
 	for (uint32_t b = 0; b < m->block_count; b++)
 		if (f->taken[b] && m->blocks[b].taken != MAP_NONE && (m->blocks[m->blocks[b].taken].flags & MAP_BLOCK_ENTRY))
 			reach(m, f, map_function_of_block(m, m->blocks[b].taken), f->taken[b]);
-	for (size_t i = 0; i < f->arc_count; i++)
-		reach(m, f, f->arcs[i].function, f->arcs[i].count);
+	for (size_t i = 0; i < profile->edge_count; i++) {
+		const struct profile_edge *edge = &profile->edges[i];
+		uint32_t to = edge->to_module == module ? map_offset(m, (vaddr){edge->to}) : MAP_NONE;
+		uint32_t function = to == MAP_NONE || edge->kind == PROFILE_EDGE_RETURN ? MAP_NONE : map_function_at(m, to);
+		if (function != MAP_NONE && m->functions[function].start == to)
+			reach(m, f, function, edge->count);
+	}
 }
 
 void flow_free(struct flow *f)

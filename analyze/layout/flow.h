@@ -35,10 +35,10 @@ struct flow {
 /* `module` indexes profile->modules. Deterministic. ERR_MEMORY; ERR_MISMATCH when the profile's module is not the map's. */
 int flow_infer(const struct map *map, const struct profile *profile, uint32_t module, struct flow *ret_flow, struct err *e) MUST_CHECK;
 /*
- * Gives the entries of functions that are called but of which nothing is known the executions of their calls: what to look at next. Breaks
- * the conservation of flow there.
+ * Gives the entries of functions that are called, from anywhere in the profile, but of which nothing is known the executions of their calls:
+ * what to look at next. Breaks the conservation of flow there.
  */
-void flow_reach_callees(const struct map *map, struct flow *flow);
+void flow_reach_callees(const struct map *map, const struct profile *profile, uint32_t module, struct flow *flow);
 void flow_free(struct flow *flow);
 
 #endif

@@ -110,7 +110,7 @@ enough() {
 
 @test "Ctrl-C ends with a complete file" {
 	start spin
-	repave-profile record -p "$victim" -o p.rprof >out 3>&- &
+	repave-profile record --samples -p "$victim" -o p.rprof >out 3>&- &
 	recorder=$!
 	sleep 0.7
 	kill -INT $recorder
@@ -122,7 +122,7 @@ enough() {
 
 @test "a killed recorder leaves a readable file that says so" {
 	start spin
-	repave-profile record -p "$victim" -o p.rprof >out 3>&- &
+	repave-profile record --samples -p "$victim" -o p.rprof >out 3>&- &
 	recorder=$!
 	sleep 2.6
 	kill -KILL $recorder
