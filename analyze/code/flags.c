@@ -61,19 +61,72 @@ static void look_at_calls(struct flags_module *m)
 	}
 }
 
-/* What a function jumps to at its end gives its flags for it. */
+#define PASS_BLOCKS 8 /* looked through for a return behind a call */
+
+/* Do flags get from `offset` of the block to a return without being overwritten? Only ways without branches are followed: a branch reads them. */
+static bool passes_on(const struct flags_module *m, uint32_t block, uint32_t offset)
+{
+	const struct map *map = m->index->map;
+	uint8_t open = INSN_FLAGS;
+	for (int k = 0; k < PASS_BLOCKS && block != MAP_NONE && open; k++, offset = 0) {
+		const struct map_block *b = &map->blocks[block];
+		const uint8_t *bytes = block_bytes(m, block);
+		while (bytes && offset < b->size && open) {
+			struct insn i;
+			uint8_t read, written;
+			if (insn_decode(bytes + offset, b->size - offset, (vaddr){0}, &i) ||
+			    insn_flags(bytes + offset, i.length, &read, &written))
+				return true;
+			if (i.kind == INSN_RETURN)
+				return true;
+			if (i.kind == INSN_CALL || i.kind == INSN_CALL_INDIRECT)
+				return false;
+			open &= (uint8_t)~written;
+			offset += i.length;
+		}
+		if (b->terminator == MAP_JUMP_INDIRECT)
+			return open;
+		block = b->terminator == MAP_JUMP ? b->taken : b->next;
+	}
+	return false;
+}
+
+static bool mark_giving(struct flags_module *m, uint32_t group)
+{
+	bool is_new = !m->gives[group];
+	m->gives[group] = 1;
+	return is_new;
+}
+
+/* A call behind which a function that gives flags only returns: they are those of what it called. */
+static bool follow_call(struct flags_module *m, const struct map_call *call)
+{
+	const struct cfg_index *x = m->index;
+	const struct map_block *b = &x->map->blocks[call->block];
+	uint32_t after = call->site + call->size - b->start;
+	uint32_t callee = call->kind == MAP_CALL_DIRECT && call->target != MAP_NONE ? map_function_at(x->map, call->target) : MAP_NONE;
+	if (!m->gives[cfg_group_of_block(x, call->block)] || (callee != MAP_NONE && m->gives[x->group_of_function[callee]]))
+		return false;
+	if (!(after < b->size ? passes_on(m, call->block, after) : b->next != MAP_NONE && passes_on(m, b->next, 0)))
+		return false;
+	if (call->kind == MAP_CALL_INDIRECT)
+		m->all_give = true;
+	return callee != MAP_NONE && mark_giving(m, x->group_of_function[callee]);
+}
+
+/* What a function jumps to at its end gives its flags for it, and so does what it calls just before it returns. */
 static void follow_tail_calls(struct flags_module *m)
 {
 	const struct cfg_index *x = m->index;
-	for (bool again = true; again;) { /* as often as the longest chain of tail calls that give flags: hardly ever */
+	for (bool again = true; again;) { /* as often as the longest chain of calls that give flags: hardly ever */
 		again = false;
 		for (uint32_t b = 0; b < x->map->block_count; b++) {
 			uint32_t to = x->map->blocks[b].taken;
-			if (to == MAP_NONE || !m->gives[cfg_group_of_block(x, b)] || m->gives[cfg_group_of_block(x, to)])
-				continue;
-			m->gives[cfg_group_of_block(x, to)] = 1;
-			again = true;
+			if (to != MAP_NONE && m->gives[cfg_group_of_block(x, b)])
+				again |= mark_giving(m, cfg_group_of_block(x, to));
 		}
+		for (uint32_t i = 0; i < x->map->call_count; i++)
+			again |= follow_call(m, &x->map->calls[i]);
 	}
 }
 

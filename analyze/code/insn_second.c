@@ -197,6 +197,20 @@ static bool writes_sometimes(const cs_insn *c)
 	}
 }
 
+/* Capstone does not count these as tests of flags. */
+static bool saves_flags(const cs_insn *c)
+{
+	switch (c->id) {
+	case X86_INS_PUSHF:
+	case X86_INS_PUSHFD:
+	case X86_INS_PUSHFQ:
+	case X86_INS_LAHF:
+		return true;
+	default:
+		return false;
+	}
+}
+
 int insn_second_flags(struct insn_second *context, const uint8_t *bytes, size_t left, uint8_t *ret_read, uint8_t *ret_written)
 {
 	static const struct {
@@ -222,6 +236,8 @@ int insn_second_flags(struct insn_second *context, const uint8_t *bytes, size_t 
 	if (!flags_known(c))
 		return 0;
 	bool sometimes = writes_sometimes(c);
+	if (saves_flags(c))
+		*ret_read = INSN_FLAGS;
 	for (unsigned i = 0; i < 5; i++) {
 		if (c->detail->x86.eflags & flags[i].read)
 			*ret_read |= (uint8_t)(1u << i);
