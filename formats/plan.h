@@ -85,7 +85,7 @@ struct plan_run {
 	uint8_t kind;
 };
 
-/* A 6-byte `call *slot(%rip)` (ff 15) or `jmp *slot(%rip)` (ff 25) that replaces a call or jump to a PLT stub. */
+/* A 6-byte `call *slot(%rip)` (ff 15) or `jmp *slot(%rip)` (ff 25): the original's own, or in place of a call or jump to a PLT stub. */
 struct plan_slot {
 	uint32_t at;   /* region offset of the instruction */
 	uint64_t slot; /* vaddr of the GOT slot */

@@ -205,11 +205,11 @@ static uint8_t live_at_exit(const struct flags_module *m, uint32_t block, uint32
 {
 	const struct cfg_index *x = m->index;
 	uint32_t to = x->map->blocks[block].taken, last = x->call_first[block + 1];
-	if (to != MAP_NONE && !(x->map->blocks[to].flags & MAP_BLOCK_ENTRY))
+	if (last > x->call_first[block] && x->map->calls[x->call_order[last - 1]].kind == MAP_TAIL_IMPORT)
+		return live_at_return(m, group);
+	if (to == MAP_NONE || !(x->map->blocks[to].flags & MAP_BLOCK_ENTRY))
 		return INSN_FLAGS;
-	if (to == MAP_NONE && (last == x->call_first[block] || x->map->calls[x->call_order[last - 1]].kind != MAP_TAIL_IMPORT))
-		return INSN_FLAGS;
-	return live_at_return(m, group) | live_at_call(m, to == MAP_NONE ? MAP_NONE : x->function_of_block[to]);
+	return live_at_return(m, group) | live_at_call(m, x->function_of_block[to]);
 }
 
 static uint8_t live_out(const struct flags *f, const struct flags_module *m, const struct cfg *cfg, uint32_t i)

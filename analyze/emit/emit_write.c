@@ -77,9 +77,14 @@ static int write_instruction(struct emitter *m, const struct emit_chunk *c, cons
 	memcpy(m->code + run->image, bytes, i->length);
 	if (i->kind == INSN_CALL)
 		return write_call(m, c, run, i, e);
-	if (i->rip_field)
-		return put_field(m, run->image + i->rip_field, run->image + i->length, i->target, e);
-	return 0;
+	if (!i->rip_field)
+		return 0;
+	/* A call or jump through a fixed place: where that cannot change any more, apply makes it direct, as it does for the PLT. */
+	bool through = i->length == 6 && bytes[0] == 0xff && (bytes[1] == 0x15 || bytes[1] == 0x25);
+	bool inside = i->target >= m->image->load_low && i->target + 8 <= m->image->load_high;
+	if (through && inside && vec_push(&m->slots, (struct plan_slot){.at = run->image, .slot = i->target}))
+		return no_memory(e);
+	return put_field(m, run->image + i->rip_field, run->image + i->length, i->target, e);
 }
 
 /* Counters stand in the region, at a distance that never changes: no relocation. */

@@ -306,6 +306,7 @@ static int complete_group(struct work *w, uint32_t group, struct err *e)
 	int status = cfg_load(&w->cfg, &w->index, group, e);
 	if (status)
 		return status;
+	w->result->counted[group] = 1;
 	if (add_arcs(w) || index_arcs(w))
 		return no_memory(e);
 	solve(w);
@@ -330,6 +331,7 @@ static int complete_all(struct work *w, uint32_t module, struct err *e)
 	const struct map *m = w->map;
 	size_t blocks = (size_t)m->block_count + 1;
 	struct complete *r = w->result;
+	r->counted = calloc((size_t)m->function_count + 1, 1);
 	r->block = calloc(blocks, sizeof *r->block);
 	r->taken = calloc(blocks, sizeof *r->taken);
 	r->table = calloc((size_t)m->table_target_count + 1, sizeof *r->table);
@@ -338,7 +340,7 @@ static int complete_all(struct work *w, uint32_t module, struct err *e)
 	w->entered = calloc(blocks, sizeof *w->entered);
 	double *jumps = calloc(blocks, sizeof *jumps);
 	int status = cfg_index_init(&w->index, m, e);
-	if (!status && (!r->block || !r->taken || !r->table || !w->there || !w->block || !w->entered || !jumps))
+	if (!status && (!r->counted || !r->block || !r->taken || !r->table || !w->there || !w->block || !w->entered || !jumps))
 		status = no_memory(e);
 	if (!status) {
 		w->door = w->there + blocks;
@@ -384,6 +386,7 @@ int complete_counts(const struct map *map, const struct plan_module *plan, const
 
 void complete_free(struct complete *c)
 {
+	free(c->counted);
 	free(c->block);
 	free(c->taken);
 	free(c->table);

@@ -376,7 +376,7 @@ static int count(struct exact *x, double seconds, struct err *e)
 
 static int complete(struct exact *x, const char *output, struct err *e)
 {
-	char raw[PATH_MAX], plan[PATH_MAX];
+	char raw[PATH_MAX], plan[PATH_MAX], samples[PATH_MAX];
 	const char *const arguments[] = {"repave-analyze",
 					 "complete",
 					 "--json",
@@ -384,6 +384,8 @@ static int complete(struct exact *x, const char *output, struct err *e)
 					 path_in(x, "raw.rprof", raw),
 					 "--plan",
 					 path_in(x, "counting.rplan", plan),
+					 "--samples",
+					 path_in(x, "samples.rprof", samples),
 					 "-o",
 					 output,
 					 NULL};

@@ -26,7 +26,9 @@ switch_command() {
 measure_optimised() {
 	local name=$1 pid=$2 counter=$3 scale=$4 rounds=$5 window=$6 base=$7/$1
 	local apply=$B/repave-apply
-	scripts/repave optimize -p "$pid" --seconds "${MEASURE_PROFILE_SECONDS:-5}" --plan-out "$base.rplan" --report "$base.steps" \
+	# MEASURE_OPTIMIZE: more arguments, such as "--samples"
+	# shellcheck disable=SC2086
+	scripts/repave optimize -p "$pid" ${MEASURE_OPTIMIZE:-} --plan-out "$base.rplan" --report "$base.steps" \
 		>"$base.optimize.log" || { measure_fail "$name: optimize failed"; return 1; }
 	"$apply" verify -p "$pid" >"$base.verify.log" || { measure_fail "$name: verify failed"; return 1; }
 	"$apply" undo -p "$pid" >"$base.undo.log" || { measure_fail "$name: undo failed"; return 1; }
