@@ -16,6 +16,7 @@
 #define COMPLETE_EVENT "counters, complete" /* what this writes */
 
 #define SAMPLES_LEAST 4
+#define CALLS_LEAST 8
 
 /* One module, with its map. */
 struct subject {
@@ -170,6 +171,31 @@ static uint64_t *uncounted_samples(const struct subject *s)
 	return samples;
 }
 
+/* How often each function was entered by calls and jumps that were counted. The caller frees it. NULL: no memory. */
+static uint64_t *counted_entries(const struct output *o, const struct subject *s)
+{
+	uint64_t *entries = calloc((size_t)s->map.function_count + 1, sizeof *entries);
+	for (size_t i = 0; entries && i < o->executions.edges.count; i++) {
+		const struct profile_edge *edge = &o->executions.edges.data[i];
+		uint32_t to = edge->to_module == s->number ? map_offset(&s->map, (vaddr){edge->to}) : MAP_NONE;
+		uint32_t function = to == MAP_NONE ? MAP_NONE : map_function_at(&s->map, to);
+		if (function != MAP_NONE && s->map.functions[function].start == to)
+			entries[function] += edge->count;
+	}
+	return entries;
+}
+
+/*
+ * Samples measure time, which is not the same for each instruction: where it is known how often a function was entered, its samples only say
+ * what happened inside. Unless the calls are far fewer than the samples want: then most callers are unknown.
+ */
+static double scale_of(const struct subject *s, uint32_t group, uint64_t entries, double scale)
+{
+	uint64_t inferred = s->map.functions[group].block_count ? s->flow.block[s->map.functions[group].first_block] : 0;
+	double by_calls = inferred ? (double)entries / (double)inferred : 0;
+	return by_calls > scale / CALLS_LEAST ? by_calls : scale;
+}
+
 static uint64_t scaled(uint64_t flow, double scale)
 {
 	return (uint64_t)((double)flow * scale);
@@ -181,18 +207,20 @@ static int add_sampled(struct output *o, const struct subject *s, double scale, 
 	const struct map *m = &s->map;
 	size_t blocks = (size_t)m->block_count + 1;
 	uint64_t *block = calloc(2 * blocks + m->table_target_count, sizeof *block), *taken = block + blocks, *table = taken + blocks;
-	uint64_t *wanted = uncounted_samples(s);
-	if (!block || !wanted) {
+	uint64_t *wanted = uncounted_samples(s), *entries = counted_entries(o, s);
+	if (!block || !wanted || !entries) {
 		free(block);
+		free(entries);
 		free(wanted);
 		return err_set(e, ERR_MEMORY, "no memory for the samples");
 	}
 	for (uint32_t f = 0; f < m->function_count; f++) {
 		const struct map_function *function = &m->functions[f];
+		double own = scale_of(s, function->parent, entries[function->parent], scale);
 		for (uint32_t b = function->first_block; wanted[function->parent] && b < function->first_block + function->block_count;
 		     b++) {
-			block[b] = scaled(s->flow.block[b], scale);
-			taken[b] = scaled(s->flow.taken[b], scale);
+			block[b] = scaled(s->flow.block[b], own);
+			taken[b] = scaled(s->flow.taken[b], own);
 			o->sampled += block[b];
 		}
 	}
@@ -202,6 +230,7 @@ static int add_sampled(struct output *o, const struct subject *s, double scale, 
 	executions_add(&o->executions, &(struct executions_source){m, &s->image, block, taken, table, s->number});
 	free(block);
 	free(wanted);
+	free(entries);
 	return 0;
 }
 

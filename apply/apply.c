@@ -291,7 +291,9 @@ static int while_stopped(struct apply *a, struct err *e)
 	a->patched = true;
 	/* Threads first: were this process killed between two patches, none may be left between the bytes of one. */
 	moves_commit(&a->threads);
-	status = patch_write(a->target, &a->patches, PATCH_WRITTEN, e);
+	status = patch_write(a->target, &a->patches, PATCH_WRITTEN, true, e);
+	if (!status)
+		status = patch_write(a->target, &a->patches, PATCH_WRITTEN, false, e);
 	if (!status)
 		status = patch_compare(a->target, &a->patches, PATCH_WRITTEN, e);
 	return status ? status : journal_set_state(a->target, &a->journal, JOURNAL_APPLIED, NULL, e);

@@ -218,7 +218,9 @@ static int compare_edges(const void *va, const void *vb)
 		return a->from < b->from ? -1 : 1;
 	if (a->to_module != b->to_module)
 		return a->to_module < b->to_module ? -1 : 1;
-	return a->to < b->to ? -1 : a->to > b->to;
+	if (a->to != b->to)
+		return a->to < b->to ? -1 : 1;
+	return (a->kind > b->kind) - (a->kind < b->kind);
 }
 
 static void add_values(const struct counted *m, uint32_t module, struct profile *p)
@@ -257,6 +259,19 @@ static void add_targets(const struct count *c, struct profile *p)
 	}
 }
 
+/* A call through a fixed place may have a counter of its own as well. */
+static void add_up_edges(struct profile *p)
+{
+	size_t kept = 0;
+	for (size_t i = 1; i < p->edge_count; i++) {
+		if (!compare_edges(&p->edges[kept], &p->edges[i]) && p->edges[kept].kind == p->edges[i].kind)
+			p->edges[kept].count += p->edges[i].count;
+		else
+			p->edges[++kept] = p->edges[i];
+	}
+	p->edge_count = p->edge_count ? kept + 1 : 0;
+}
+
 static int describe(const struct count *c, struct profile_info *info, struct err *e)
 {
 	struct utsname u = {0};
@@ -291,6 +306,7 @@ static int make_profile(struct count *c, struct err *e)
 	add_targets(c, p);
 	qsort(p->counts, p->count_count, sizeof *p->counts, compare_counts);
 	qsort(p->edges, p->edge_count, sizeof *p->edges, compare_edges);
+	add_up_edges(p);
 	return 0;
 }
 

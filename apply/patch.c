@@ -34,6 +34,19 @@ void patch_set_free(struct patch_set *set)
 	*set = (struct patch_set){0};
 }
 
+raddr patch_stub(raddr code, const struct plan_run *runs, uint32_t run_count)
+{
+	for (uint32_t i = 0; i < run_count; i++)
+		if (runs[i].kind == PLAN_RUN_STUB)
+			return (raddr){code.v + runs[i].image};
+	return (raddr){0};
+}
+
+bool patch_leads_to(const struct patch *p, raddr address)
+{
+	return p->at.v + PLAN_PATCH_SIZE + (uint64_t)(int64_t)(int32_t)load_u32(p->written + 1) == address.v;
+}
+
 static struct patch make_patch(const struct stage *s, uint32_t region, const struct plan_patch *from)
 {
 	const struct region *r = &s->regions[region];
@@ -48,6 +61,7 @@ static struct patch make_patch(const struct stage *s, uint32_t region, const str
 		p.state = PATCH_CROSSES;
 	else if (distance != (int32_t)distance)
 		p.state = PATCH_UNREACHED;
+	p.is_hook = r->plan->directory != PLAN_NONE && patch_leads_to(&p, patch_stub(r->code, r->plan->runs, r->plan->run_count));
 	return p;
 }
 
@@ -173,11 +187,11 @@ int patch_compare(const struct target *t, struct patch_set *set, enum patch_byte
 	return 0;
 }
 
-int patch_write(const struct target *t, const struct patch_set *set, enum patch_bytes bytes, struct err *e)
+int patch_write(const struct target *t, const struct patch_set *set, enum patch_bytes bytes, bool hooks, struct err *e)
 {
 	for (uint32_t i = 0; i < set->count; i++) {
 		const struct patch *p = &set->list[i];
-		if (p->state != PATCH_WANTED)
+		if (p->state != PATCH_WANTED || p->is_hook != hooks)
 			continue;
 		int status = target_write(t, p->at, bytes == PATCH_WRITTEN ? p->written : p->original, PLAN_PATCH_SIZE, e);
 		if (status)

@@ -31,6 +31,7 @@ struct patch {
 	uint8_t original[PLAN_PATCH_SIZE], written[PLAN_PATCH_SIZE];
 	uint8_t state; /* enum patch_state */
 	uint8_t kind;  /* enum plan_patch_kind */
+	bool is_hook;  /* the one in front of _Unwind_Find_FDE */
 	uint32_t region, function;
 };
 
@@ -63,7 +64,15 @@ enum patch_bytes { PATCH_ORIGINAL, PATCH_WRITTEN, PATCH_EITHER };
 /* Are the bytes at every wanted patch as said? ERR_NO with the first address that is not. Requires: stopped; allocates nothing. */
 int patch_compare(const struct target *t, struct patch_set *set, enum patch_bytes expected, struct err *e) MUST_CHECK;
 
-/* Writes `written` (or `original`) of every wanted patch. Requires: stopped. On failure some are written and some are not. */
-int patch_write(const struct target *t, const struct patch_set *set, enum patch_bytes bytes, struct err *e) MUST_CHECK;
+/* Where the stub in front of _Unwind_Find_FDE stands in the image at `code`; 0 when it has none. The patch that leads there is the hook. */
+raddr patch_stub(raddr code, const struct plan_run *runs, uint32_t run_count);
+bool patch_leads_to(const struct patch *p, raddr address);
+
+/*
+ * Writes `written` (or `original`) of every wanted patch that is a hook, or of every other one. The hook comes first and goes last: were this
+ * process killed in between, no frame of the image may stand on a stack that cannot be unwound. Requires: stopped. On failure some are written
+ * and some are not.
+ */
+int patch_write(const struct target *t, const struct patch_set *set, enum patch_bytes bytes, bool hooks, struct err *e) MUST_CHECK;
 
 #endif

@@ -153,7 +153,15 @@ static void move_threads(struct undo *u, struct undo_report *report)
 			move_home(u, &u->threads.list[i], report);
 }
 
-static int put_back(struct undo *u, struct undo_report *report, struct err *e)
+static int check_bytes(const struct undo *u, int status, struct err *e)
+{
+	if (status && status != -ERR_GONE)
+		return err_set(e, ERR_INCONSISTENT, "process %d: original bytes could not be put back; run undo again", u->target->pid);
+	return status;
+}
+
+/* All patches but the hook. */
+static int put_back(struct undo *u, struct err *e)
 {
 	struct journal *j = u->live;
 	if (!j || j->state == JOURNAL_STAGING)
@@ -165,13 +173,19 @@ static int put_back(struct undo *u, struct undo_report *report, struct err *e)
 		status = journal_set_state(u->target, j, JOURNAL_UNDOING, NULL, e);
 	if (status)
 		return status;
-	status = patch_write(u->target, &u->patches, PATCH_ORIGINAL, e);
+	return check_bytes(u, patch_write(u->target, &u->patches, PATCH_ORIGINAL, false, e), e);
+}
+
+/* The hook goes when no frame of an image is left on any stack. */
+static int put_hook_back(struct undo *u, struct undo_report *report, struct err *e)
+{
+	if (!u->live || u->live->state == JOURNAL_STAGING)
+		return 0;
+	int status = patch_write(u->target, &u->patches, PATCH_ORIGINAL, true, e);
 	if (!status)
 		status = patch_compare(u->target, &u->patches, PATCH_ORIGINAL, e);
-	if (status && status != -ERR_GONE)
-		return err_set(e, ERR_INCONSISTENT, "process %d: original bytes could not be put back; run undo again", u->target->pid);
 	report->patches = patch_count(&u->patches, PATCH_WANTED);
-	return status;
+	return check_bytes(u, status, e);
 }
 
 #define WRITE_BATCH 512
@@ -215,13 +229,15 @@ static int while_stopped(struct undo *u, struct undo_report *report, struct err 
 	survey_threads(u, report);
 	if (u->unwinding_tid && u->live && u->live->state != JOURNAL_STAGING)
 		return err_set(e, ERR_BUSY, "process %d: thread %d is unwinding its stack; try again", u->target->pid, u->unwinding_tid);
-	int status = put_back(u, report, e);
+	int status = put_back(u, e);
 	if (status)
 		return status;
 	move_threads(u, report);
 	u->patches_gone = true;
 	moves_commit(&u->threads);
 	status = rewrite_returns(u, report, e);
+	if (!status)
+		status = put_hook_back(u, report, e);
 	for (uint32_t i = 0; !status && i < u->journal_count; i++)
 		status =
 		    journal_set_state(u->target, &u->journals[i], JOURNAL_REVERTED, u->why_kept[0] ? u->why_kept : "about to be freed", e);
@@ -248,6 +264,12 @@ static int prepare_patches(struct undo *u, struct err *e)
 	int status = patch_set_alloc(u->live ? u->live->patch_count : 0, &u->patches, e);
 	if (!status && u->live && u->live->patch_count)
 		memcpy(u->patches.list, u->live->patches, u->live->patch_count * sizeof *u->patches.list);
+	for (uint32_t k = 0; !status && u->live && k < u->live->region_count; k++) {
+		const struct journal_region *r = &u->live->regions[k];
+		raddr stub = patch_stub(r->code, u->live->runs + r->first_run, r->run_count);
+		for (uint32_t i = 0; stub.v && i < u->patches.count; i++)
+			u->patches.list[i].is_hook |= patch_leads_to(&u->patches.list[i], stub);
+	}
 	return status;
 }
 
