@@ -105,6 +105,78 @@ static void encoded_then_decoded_is_equal(void **state)
 	writer_free(&again);
 }
 
+/* The second module of the sample, counting: every kind, in the order of their places and against it. */
+static struct plan_counter sample_counters[] = {{.from = 0x80, .to = PLAN_NONE, .kind = PLAN_COUNTER_BLOCK},
+						{.from = 0x84, .to = 0x10, .kind = PLAN_COUNTER_EDGE},
+						{.from = 0x10, .to = PLAN_NONE, .kind = PLAN_COUNTER_SEEN},
+						{.from = 0xff, .to = PLAN_NONE, .kind = PLAN_COUNTER_TARGET}};
+
+static void make_counting(struct plan_module *m)
+{
+	m->counters = sample_counters;
+	m->counter_count = sizeof sample_counters / sizeof *sample_counters;
+	m->counter_offset = m->data_offset - PLAN_PAGE;
+}
+
+static void counters_round_trip(void **state)
+{
+	(void)state;
+	struct plan p = sample_plan(), d;
+	struct writer w = {0}, again = {0};
+	make_counting(&p.modules[1]);
+	CHECK(plan_encode(&p, &w, &e));
+	CHECK(plan_decode(w.data, w.size, "test", &d, &e));
+	assert_true(plan_counts(&d));
+	assert_int_equal(d.modules[0].counter_count, 0);
+	assert_int_equal(d.modules[1].counter_count, 4);
+	assert_int_equal(d.modules[1].counter_offset, p.modules[1].counter_offset);
+	for (uint32_t i = 0; i < 4; i++) {
+		assert_int_equal(d.modules[1].counters[i].from, sample_counters[i].from);
+		assert_int_equal(d.modules[1].counters[i].to, sample_counters[i].to);
+		assert_int_equal(d.modules[1].counters[i].kind, sample_counters[i].kind);
+	}
+	CHECK(plan_encode(&d, &again, &e));
+	assert_int_equal(again.size, w.size);
+	assert_memory_equal(again.data, w.data, w.size);
+	for (size_t size = 0; size < w.size; size++)
+		assert_int_equal(plan_decode(w.data, size, "cut", &p, NULL), -ERR_FORMAT);
+	plan_free(&d);
+	writer_free(&w);
+	writer_free(&again);
+}
+
+static void broken_counters_are_refused(void **state)
+{
+	(void)state;
+	static const struct {
+		uint32_t counter_offset;
+		struct plan_counter first;
+		const char *words;
+	} cases[] = {
+	    {PLAN_REGION_ALIGN - 2 * PLAN_PAGE, {0x80, PLAN_NONE, PLAN_COUNTER_BLOCK}, "do not stand before the data"},
+	    {PLAN_REGION_ALIGN - PLAN_PAGE + 8, {0x80, PLAN_NONE, PLAN_COUNTER_BLOCK}, "do not stand before the data"},
+	    {0, {0x80, PLAN_NONE, PLAN_COUNTER_BLOCK}, "do not stand before the data"},
+	    {PLAN_REGION_ALIGN - PLAN_PAGE, {0x100, PLAN_NONE, PLAN_COUNTER_BLOCK}, "outside the text"},
+	    {PLAN_REGION_ALIGN - PLAN_PAGE, {0x80, PLAN_NONE, 4}, "unknown kind"},
+	    {PLAN_REGION_ALIGN - PLAN_PAGE, {0x80, 0x10, PLAN_COUNTER_BLOCK}, "impossible destination"},
+	    {PLAN_REGION_ALIGN - PLAN_PAGE, {0x80, PLAN_NONE, PLAN_COUNTER_EDGE}, "impossible destination"},
+	    {PLAN_REGION_ALIGN - PLAN_PAGE, {0x80, 0x100, PLAN_COUNTER_EDGE}, "impossible destination"},
+	};
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		struct plan p = sample_plan();
+		struct plan_counter counter = cases[i].first;
+		struct writer w = {0};
+		struct err e = {0};
+		p.modules[1].counters = &counter;
+		p.modules[1].counter_count = 1;
+		p.modules[1].counter_offset = cases[i].counter_offset;
+		assert_int_equal(plan_encode(&p, &w, &e), -ERR_FORMAT);
+		if (!strstr(e.text, cases[i].words))
+			fail_msg("'%s' does not say '%s'", e.text, cases[i].words);
+		writer_free(&w);
+	}
+}
+
 static void plan_of_nothing_round_trips(void **state)
 {
 	(void)state;
@@ -267,10 +339,9 @@ static void broken_plans_are_refused_with_their_own_text(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(encoded_then_decoded_is_equal),
-	    cmocka_unit_test(plan_of_nothing_round_trips),
-	    cmocka_unit_test(address_map_finds_boundaries_only),
-	    cmocka_unit_test(broken_plans_are_refused_with_their_own_text),
+	    cmocka_unit_test(encoded_then_decoded_is_equal),	 cmocka_unit_test(counters_round_trip),
+	    cmocka_unit_test(broken_counters_are_refused),	 cmocka_unit_test(plan_of_nothing_round_trips),
+	    cmocka_unit_test(address_map_finds_boundaries_only), cmocka_unit_test(broken_plans_are_refused_with_their_own_text),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

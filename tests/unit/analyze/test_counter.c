@@ -1,0 +1,271 @@
+/* The validator proves counting images and refuses every small change of what counts; the code of a tiny module counts right when it runs. */
+#include "analyze/emit/emit.h"
+#include "analyze/emit/validate.h"
+#include "analyze/layout/complete.h"
+#include "tests/unit/analyze/tiny_module.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <sys/mman.h>
+
+#include <cmocka.h>
+
+struct world {
+	struct tiny tiny;
+	struct plan_module module;
+};
+
+static int setup(void **state)
+{
+	struct world *w = calloc(1, sizeof *w);
+	struct emit_options options = emit_options_default();
+	struct emit_report report;
+	if (!w)
+		return -1;
+	tiny_make(&w->tiny);
+	uint32_t count = w->tiny.linear.map.block_count;
+	struct layout layout = {.blocks = malloc(count * sizeof *layout.blocks), .count = count};
+	for (uint32_t i = 0; layout.blocks && i < count; i++)
+		layout.blocks[i] = i;
+	options.counting = true;
+	/* Blocks weigh more than edges, so edges are counted where they can be. */
+	uint64_t *weights = calloc(2 * (size_t)count + 1, sizeof *weights);
+	for (uint32_t i = 0; weights && i < count; i++)
+		weights[i] = 1000 + i;
+	struct flow flow = {.block = weights, .taken = weights + count, .next = weights + count};
+	int status =
+	    emit_module_with(&w->tiny.image, &w->tiny.linear.map, weights ? &flow : NULL, &layout, &options, &w->module, &report, NULL);
+	layout_free(&layout);
+	free(weights);
+	if (status)
+		return -1;
+	emit_report_free(&report);
+	*state = w;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct world *w = *state;
+	plan_module_free(&w->module);
+	tiny_free(&w->tiny);
+	free(w);
+	return 0;
+}
+
+static bool proven(const struct world *w)
+{
+	return !validate_module(&w->tiny.image, &w->module, NULL);
+}
+
+static void counting_module_is_proven(void **state)
+{
+	struct world *w = *state;
+	struct err e = {0};
+	unsigned runs = 0, kinds = 0;
+	if (validate_module(&w->tiny.image, &w->module, &e))
+		fail_msg("%s", e.text);
+	for (uint32_t i = 0; i < w->module.run_count; i++)
+		runs += w->module.runs[i].kind == PLAN_RUN_COUNTER;
+	for (uint32_t i = 0; i < w->module.counter_count; i++)
+		kinds |= 1u << w->module.counters[i].kind;
+	assert_true(runs >= w->module.counter_count);
+	assert_true(kinds & 1u << PLAN_COUNTER_BLOCK);
+	assert_true(kinds & 1u << PLAN_COUNTER_EDGE);
+	assert_true(kinds & 1u << PLAN_COUNTER_TARGET);
+}
+
+/* What a counter may be is where it counts: only the displacement may change, and only to another counter. */
+static bool leads_to_other_counter(const struct world *w, const struct plan_run *r, const uint8_t *before)
+{
+	const struct plan_module *m = &w->module;
+	const uint8_t *code = m->code + r->image;
+	uint32_t field = r->image_size == 7 && code[0] == 0xc6 ? 2 : 3;
+	if (r->image_size != 7)
+		return false;
+	for (uint32_t i = 0; i < 7; i++)
+		if ((i < field || i >= field + 4) && code[i] != before[i])
+			return false;
+	uint64_t at = r->image + 7 + (uint64_t)(int64_t)(int32_t)load_u32(code + field), first = plan_counter_at(m, 0);
+	return at >= first && at < first + (uint64_t)m->counter_count * PLAN_COUNTER_SIZE && (at - first) % PLAN_COUNTER_SIZE == 0;
+}
+
+static void every_changed_bit_of_a_counter_is_refused(void **state)
+{
+	struct world *w = *state;
+	unsigned refused = 0;
+	for (uint32_t i = 0; i < w->module.run_count; i++) {
+		const struct plan_run *r = &w->module.runs[i];
+		uint8_t before[16];
+		if (r->kind != PLAN_RUN_COUNTER)
+			continue;
+		memcpy(before, w->module.code + r->image, r->image_size);
+		for (uint32_t bit = 0; bit < 8u * r->image_size; bit++) {
+			w->module.code[r->image + bit / 8] ^= (uint8_t)(1u << bit % 8);
+			bool fine = proven(w);
+			if (fine && !leads_to_other_counter(w, r, before))
+				fail_msg("run %u at 0x%x (%02x %02x %02x): bit %u does not matter", i, r->image, before[0], before[1],
+					 before[2], bit);
+			refused += !fine;
+			w->module.code[r->image + bit / 8] ^= (uint8_t)(1u << bit % 8);
+		}
+	}
+	assert_true(refused > 500);
+}
+
+/* Displacements just outside the counters, and between two. */
+static void counters_elsewhere_are_refused(void **state)
+{
+	struct world *w = *state;
+	struct plan_module *m = &w->module;
+	for (uint32_t i = 0; i < m->run_count; i++) {
+		const struct plan_run *r = &m->runs[i];
+		uint8_t *code = m->code + r->image;
+		if (r->kind != PLAN_RUN_COUNTER || r->image_size != 7 || code[0] != 0x48 || code[1] != 0xff)
+			continue;
+		uint32_t right = load_u32(code + 3), end = r->image + 7;
+		const uint32_t wrong[] = {plan_counter_at(m, 0) - 8,
+					  plan_counter_at(m, m->counter_count),
+					  plan_counter_at(m, 0) + 4,
+					  m->counter_offset,
+					  m->data_offset,
+					  0};
+		for (size_t k = 0; k < sizeof wrong / sizeof *wrong; k++) {
+			store_u32(code + 3, wrong[k] - end);
+			assert_false(proven(w));
+		}
+		store_u32(code + 3, plan_counter_at(m, m->counter_count - 1) - end);
+		assert_true(proven(w));
+		store_u32(code + 3, right);
+	}
+}
+
+/* An increment moved to where a branch still reads the flags, and code that reads them put behind it. */
+static void increments_where_flags_live_are_refused(void **state)
+{
+	struct world *w = *state;
+	size_t size = w->tiny.image.file.size;
+	const uint8_t *original = w->tiny.image.file.data;
+	unsigned tried = 0;
+	uint8_t *bytes = malloc(size);
+	assert_non_null(bytes);
+	memcpy(bytes, original, size);
+	w->tiny.image.file.data = bytes;
+	for (uint32_t i = 0; i < w->module.run_count; i++) {
+		struct plan_run *r = &w->module.runs[i];
+		const uint8_t *code = w->module.code + r->image;
+		if (r->kind != PLAN_RUN_COUNTER || code[0] != 0x48 || code[1] != 0xff)
+			continue;
+		uint8_t saved[3];
+		memcpy(saved, bytes + r->original, 3);
+		memcpy(bytes + r->original, "\x0f\x94\xc0", 3); /* setz al */
+		struct err e = {0};
+		assert_int_not_equal(validate_module(&w->tiny.image, &w->module, &e), 0);
+		memcpy(bytes + r->original, saved, 3);
+		tried++;
+	}
+	assert_true(proven(w));
+	assert_true(tried >= 3);
+	w->tiny.image.file.data = original;
+	free(bytes);
+}
+
+typedef long (*function)(long);
+
+/* The region with its counters, relocated by its distance from where it was linked. */
+static uint8_t *load(const struct plan_module *m, size_t *ret_size)
+{
+	uint64_t bias = (uintptr_t)tiny_begin - TINY_VADDR;
+	uint8_t *hint = (uint8_t *)((uintptr_t)tiny_begin & ~0xfffull) - (512u << 20);
+	*ret_size = m->data_offset;
+	uint8_t *base = mmap(hint, *ret_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	assert_true(base != MAP_FAILED);
+	memcpy(base, m->code, m->code_size);
+	uint64_t delta = (uintptr_t)base - bias - m->region_vaddr;
+	for (uint32_t i = 0; i < m->relocation_count; i++)
+		store_u32(base + m->relocations[i], load_u32(base + m->relocations[i]) - (uint32_t)delta);
+	assert_int_equal(mprotect(base, m->counter_offset, PROT_READ | PROT_EXEC), 0);
+	return base;
+}
+
+static function entry_of(const struct plan_module *m, uint8_t *base, const uint8_t *start)
+{
+	function f = NULL;
+	for (uint32_t i = 0; i < m->function_count; i++) {
+		uint8_t *code = base + m->functions[i].entry;
+		if (TINY_VADDR + m->functions[i].start == tiny_vaddr(start) && m->functions[i].entry != PLAN_NONE)
+			memcpy(&f, &code, sizeof f);
+	}
+	return f;
+}
+
+/* What apply/count.c reads. The counters of a kind are in the order of their places. */
+static void read_counters(const struct plan_module *m, const uint8_t *base, struct profile *p)
+{
+	for (uint32_t i = 0; i < m->counter_count; i++) {
+		const struct plan_counter *c = &m->counters[i];
+		uint64_t value = load_u64(base + plan_counter_at(m, i));
+		if (!value || c->kind == PLAN_COUNTER_TARGET)
+			continue;
+		if (c->kind == PLAN_COUNTER_EDGE)
+			p->edges[p->edge_count++] = (struct profile_edge){
+			    .from = m->text_base + c->from, .to = m->text_base + c->to, .count = value, .kind = PROFILE_EDGE_JUMP};
+		else
+			p->counts[p->count_count++] = (struct profile_count){m->text_base + c->from, value, 0};
+	}
+}
+
+static uint64_t runs_of(const struct world *w, const struct complete *c, const uint8_t *at)
+{
+	return c->block[map_block_at(&w->tiny.linear.map, (uint32_t)(tiny_vaddr(at) - TINY_VADDR))];
+}
+
+static void code_that_counts_computes_the_same_and_counts_right(void **state)
+{
+	struct world *w = *state;
+	const uint8_t *const functions[] = {tiny_sum, tiny_step, tiny_loop, tiny_jump, tiny_callee};
+	struct profile_count counts[64];
+	struct profile_edge edges[64];
+	struct module_identity module = w->tiny.image.identity;
+	struct profile p = {.modules = &module, .module_count = 1, .counts = counts, .edges = edges};
+	struct complete complete;
+	struct err e = {0};
+	size_t size;
+	assert_true(w->module.counter_count <= 64);
+	uint8_t *base = load(&w->module, &size);
+	for (size_t i = 0; i < sizeof functions / sizeof *functions; i++) {
+		function there = entry_of(&w->module, base, functions[i]), here;
+		memcpy(&here, &functions[i], sizeof here);
+		for (long n = 0; there && n < 40; n++)
+			assert_int_equal(there(n), here(n));
+	}
+	read_counters(&w->module, base, &p);
+	if (complete_counts(&w->tiny.linear.map, &w->module, &p, 0, &complete, &e))
+		fail_msg("%s", e.text);
+	/* tiny_sum(n) calls tiny_step for even numbers up to n; that jumps to tiny_loop above 5. */
+	uint64_t even = 0, above = 0;
+	for (long n = 0; n < 40; n++)
+		for (long k = 2; k <= n; k += 2) {
+			even++;
+			above += k > 5;
+		}
+	assert_int_equal(runs_of(w, &complete, tiny_sum), 40);
+	assert_int_equal(runs_of(w, &complete, tiny_step), 40 + even);
+	assert_int_equal(runs_of(w, &complete, tiny_loop), 40 + 34 + above);
+	assert_true(complete.guessed || !complete.negative); /* loop and jrcxz have no countable edges */
+	complete_free(&complete);
+	assert_int_equal(munmap(base, size), 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(counting_module_is_proven),
+	    cmocka_unit_test(every_changed_bit_of_a_counter_is_refused),
+	    cmocka_unit_test(counters_elsewhere_are_refused),
+	    cmocka_unit_test(increments_where_flags_live_are_refused),
+	    cmocka_unit_test(code_that_counts_computes_the_same_and_counts_right),
+	};
+	return cmocka_run_group_tests(tests, setup, teardown);
+}
