@@ -98,14 +98,14 @@ static int name_output(struct batch_job *job, const struct image *image)
 	return 0;
 }
 
-/* The map at the output's place is of this very file. One that is damaged or of an older version is made again. */
+/* The map at the output's place is of this very file. One that is damaged or was made by another version is made again. */
 static bool up_to_date(const struct batch_job *job, const struct image *image)
 {
 	struct map old;
 	if (!strcmp(job->output, "-") || access(job->output, R_OK) || map_read(job->output, &old, NULL))
 		return false;
-	bool same = module_same(&old.module, &image->identity) && old.module.file_size == image->identity.file_size &&
-		    old.module.text_hash == image->identity.text_hash;
+	bool same = old.mapper == MAP_BUILD_REVISION && module_same(&old.module, &image->identity) &&
+		    old.module.file_size == image->identity.file_size && old.module.text_hash == image->identity.text_hash;
 	map_free(&old);
 	return same;
 }

@@ -16,6 +16,7 @@
 
 #define RETURNS_MAX (1u << 18)
 #define TRY_PAUSE 20000000ull
+#define PIN_TRIES 8u /* searches more than there are images */
 
 /* A word on a stack that leads into an image, and what it becomes. */
 struct rewrite {
@@ -35,6 +36,7 @@ struct undo {
 	uint32_t rewrite_count;
 	raddr unwinder_low, unwinder_high; /* libgcc_s: who is in there may hold pointers into our tables */
 	char why_kept[JOURNAL_REASON_SIZE];
+	bool *pinned;		 /* owned, per journal: a word of memory may be a saved PC that leads into its image */
 	bool patches_gone, wait; /* wait: a little later it may go */
 	int unwinding_tid;	 /* a thread that is inside libgcc_s, 0 = none */
 };
@@ -276,7 +278,8 @@ static int prepare_patches(struct undo *u, struct err *e)
 static int prepare(struct undo *u, struct err *e)
 {
 	u->rewrites = malloc(RETURNS_MAX * sizeof *u->rewrites);
-	if (!u->rewrites)
+	u->pinned = calloc(u->journal_count + 1, sizeof *u->pinned);
+	if (!u->rewrites || !u->pinned)
 		return err_set(e, ERR_MEMORY, "no memory for return addresses");
 	int status = prepare_patches(u, e);
 	if (!status)
@@ -345,6 +348,8 @@ static int free_images(struct undo *u, struct undo_report *report, struct err *e
 		return status;
 	for (uint32_t k = 0; !status && k < u->journal_count; k++) {
 		const struct journal *j = &u->journals[k];
+		if (u->pinned[k])
+			continue;
 		for (uint32_t n = 0; !status && n < j->region_count; n++) {
 			status = unmap_if_there(u, &i, j->regions[n].code, j->regions[n].code_mapped, report, e);
 			if (!status)
@@ -363,7 +368,7 @@ static uint32_t list_images(const struct undo *u, struct hidden_range *images, u
 {
 	uint32_t count = 0;
 	for (uint32_t k = 0; k < u->journal_count; k++)
-		for (uint32_t n = 0; n < u->journals[k].region_count && count < room; n++) {
+		for (uint32_t n = 0; !u->pinned[k] && n < u->journals[k].region_count && count < room; n++) {
 			const struct journal_region *r = &u->journals[k].regions[n];
 			images[count++] = (struct hidden_range){r->code, {r->code.v + r->code_mapped}};
 		}
@@ -420,8 +425,34 @@ static bool may_live(void *context, raddr where, raddr word)
 	return low.slot.v != high.slot.v || low.plausible;
 }
 
-/* Stacks that no thread is on right now were not walked: coroutines. Looked for while the target runs. */
-static int search_hidden(struct undo *u, struct err *e)
+/* The journal into whose image `word` leads as a return address, or journal_count. */
+static uint32_t journal_of(const struct undo *u, raddr word)
+{
+	uint32_t k = 0;
+	while (k < u->journal_count && !journal_region_of(&u->journals[k], (raddr){word.v - 1}))
+		k++;
+	return k;
+}
+
+/* Keeps the image that the word at `found` leads into, and no other. */
+static int pin_image(struct undo *u, raddr found, struct err *e)
+{
+	raddr word;
+	int status = target_read(u->target, found, &word.v, sizeof word.v, e);
+	uint32_t k = status ? 0 : journal_of(u, word);
+	if (status || k == u->journal_count)
+		return status; /* it changed meanwhile: it is looked for again */
+	u->pinned[k] = true;
+	u->why_kept[0] = 0;
+	keep(u, "a saved PC may lead into it: the word at 0x%" PRIx64 " looks like one", found.v);
+	return journal_set_state(u->target, &u->journals[k], JOURNAL_REVERTED, u->why_kept, e);
+}
+
+/*
+ * Stacks that no thread is on right now were not walked: coroutines. Looked for while the target runs. *ret_found: a word that leads into an
+ * image that is not pinned, 0 when there is none.
+ */
+static int search_hidden(struct undo *u, raddr *ret_found, struct err *e)
 {
 	uint32_t image_count = 0;
 	for (uint32_t k = 0; k < u->journal_count; k++)
@@ -439,12 +470,31 @@ static int search_hidden(struct undo *u, struct err *e)
 	}
 	free(images);
 	free(threads);
-	if (status || !found.v)
-		return status;
-	keep(u, "a saved PC may lead into it: the word at 0x%" PRIx64 " looks like one", found.v);
-	for (uint32_t k = 0; !status && k < u->journal_count; k++)
-		status = journal_set_state(u->target, &u->journals[k], JOURNAL_REVERTED, u->why_kept, e);
+	if (!status)
+		*ret_found = found;
 	return status;
+}
+
+static int pin_images(struct undo *u, struct err *e)
+{
+	raddr found = {1};
+	int status = 0;
+	for (uint32_t n = 0; !status && found.v && n < u->journal_count + PIN_TRIES; n++) {
+		status = search_hidden(u, &found, e);
+		if (!status && found.v)
+			status = pin_image(u, found, e);
+	}
+	if (!status && found.v && !u->why_kept[0]) /* words come and go: none of the images is safe */
+		keep(u, "memory that may hold saved PCs changes too fast");
+	return status;
+}
+
+static bool any_pinned(const struct undo *u)
+{
+	for (uint32_t k = 0; k < u->journal_count; k++)
+		if (u->pinned[k])
+			return true;
+	return false;
 }
 
 static int undo_all(struct undo *u, const struct undo_options *options, struct undo_report *report, struct err *e)
@@ -464,13 +514,14 @@ static int undo_all(struct undo *u, const struct undo_options *options, struct u
 	if (status == -ERR_BUSY && u->patches_gone)
 		status = 0; /* a later stop, only to free the image, failed: it stays */
 	if (!status && !u->why_kept[0] && !only_staged)
-		status = search_hidden(u, e);
+		status = pin_images(u, e);
 	if (status)
 		return status;
 	if (u->why_kept[0]) {
 		report->kept = true;
 		memcpy(report->kept_because, u->why_kept, sizeof report->kept_because);
-		return 0;
+		if (!any_pinned(u))
+			return 0;
 	}
 	for (uint32_t n = 0; (status = free_images(u, report, e)) == -ERR_BUSY && n < tries; n++)
 		monotonic_pause(TRY_PAUSE);
@@ -499,6 +550,7 @@ int undo_process(struct target *t, const struct undo_options *options, struct un
 	stack_close(u.unwinder);
 	patch_set_free(&u.patches);
 	free(u.rewrites);
+	free(u.pinned);
 	journals_free(u.journals, u.journal_count);
 	if (!status)
 		*ret_report = report;

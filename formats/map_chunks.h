@@ -14,6 +14,7 @@
 #define MAP_CHUNK_CALLS CONTAINER_TAG('C', 'A', 'L', 'L')
 #define MAP_CHUNK_IMPORTS CONTAINER_TAG('I', 'M', 'P', 'T')
 #define MAP_CHUNK_TABLES CONTAINER_TAG('T', 'A', 'B', 'L')
+#define MAP_CHUNK_MADE CONTAINER_TAG('M', 'A', 'D', 'E') /* not required */
 #define MAP_CHUNK_SYSCALLS CONTAINER_TAG('S', 'Y', 'S', 'C')
 
 #define MAP_CHUNK_HAS_NEXT 0x80u /* in the terminator byte: the block falls into the next one */

@@ -263,6 +263,24 @@ static int decode_chunks(const struct container *c, struct map *m, struct err *e
 	return status ? status : section_expect_end(c, &cursor, e);
 }
 
+/* Who made it is for whoever keeps maps; a map is as good without. */
+static int get_made(const struct container *c, struct map *m, struct err *e)
+{
+	struct container_chunk chunk;
+	int status = 0;
+	for (bool more = container_next(c, NULL, &chunk); more && !status; more = container_next(c, &chunk, &chunk)) {
+		struct section s;
+		if (chunk.tag != MAP_CHUNK_MADE)
+			continue;
+		status = section_load(c, &chunk, &s, e);
+		if (status)
+			break;
+		m->mapper = read_u32(&s.r);
+		status = section_finish(c, &s, e);
+	}
+	return status;
+}
+
 int map_decode(const void *data, size_t size, const char *name, struct map *ret_map, struct err *e)
 {
 	struct container c;
@@ -270,6 +288,8 @@ int map_decode(const void *data, size_t size, const char *name, struct map *ret_
 	int status = container_check(data, size, name, CONTAINER_MAP, MAP_MAJOR, &c, e);
 	if (!status)
 		status = decode_chunks(&c, &m, e);
+	if (!status)
+		status = get_made(&c, &m, e);
 	if (!status)
 		status = map_validate(&m, name, e);
 	if (status) {

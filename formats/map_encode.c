@@ -153,6 +153,12 @@ int map_encode(const struct map *m, struct writer *w, struct err *e)
 		w->failed |= raw.failed;
 		container_put_chunk(&cw, w, chunks[i].tag, CONTAINER_REQUIRED, raw.data, raw.size);
 	}
+	if (m->mapper) {
+		raw.size = 0;
+		write_u32(&raw, m->mapper);
+		w->failed |= raw.failed;
+		container_put_chunk(&cw, w, MAP_CHUNK_MADE, 0, raw.data, raw.size);
+	}
 	container_put_end(&cw, w);
 	writer_free(&raw);
 	return w->failed ? err_set(e, ERR_MEMORY, "map: no memory to encode it") : 0;

@@ -1,4 +1,5 @@
 #include "analyze/code/build.h"
+#include "analyze/code/map_build.h"
 #include "analyze/code/special.h"
 
 #include <stdlib.h>
@@ -270,7 +271,7 @@ static void set_flags(const struct builder *b, struct map *m)
 int builder_finish(struct builder *b, struct map *ret_map, struct err *e)
 {
 	const struct image *image = b->image;
-	struct map m = {.text_base = image->text_base, .text_size = image->text_size, .pie = image->pie};
+	struct map m = {.mapper = MAP_BUILD_REVISION, .text_base = image->text_base, .text_size = image->text_size, .pie = image->pie};
 	struct joiner j = {.b = b, .m = &m, .e = e};
 	int status = module_copy(&image->identity, &m.module, e);
 	if (status)

@@ -144,13 +144,16 @@ static void calls_to_stubs_go_through_their_slot(void **state)
 	struct tiny t;
 	tiny_make(&t);
 	struct plan_module m = emit(&t, order_of(&t.linear.map, 0, 100), 0);
-	assert_int_equal(m.slot_count, 2);
+	/* A call and a jump to the stub, and the original's own call through the slot. */
+	assert_int_equal(m.slot_count, 3);
+	unsigned calls = 0;
 	for (uint32_t i = 0; i < m.slot_count; i++) {
 		assert_int_equal(m.slots[i].slot, tiny_vaddr(tiny_slot));
 		assert_int_equal(m.code[m.slots[i].at], 0xff);
+		calls += m.code[m.slots[i].at + 1] == 0x15;
+		assert_true(m.code[m.slots[i].at + 1] == 0x15 || m.code[m.slots[i].at + 1] == 0x25);
 	}
-	assert_int_equal(m.code[m.slots[0].at + 1], 0x15);
-	assert_int_equal(m.code[m.slots[1].at + 1], 0x25);
+	assert_int_equal(calls, 2);
 	plan_module_free(&m);
 	tiny_free(&t);
 }
