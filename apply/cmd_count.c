@@ -38,11 +38,12 @@ static void tell_counting(void *context, const struct apply_report *r)
 
 static int print_json(FILE *out, pid_t pid, const struct count_result *r, struct err *e)
 {
-	json_t *root = json_pack("{s:s, s:i, s:f, s:i, s:I, s:I, s:i, s:f, s:f, s:b, s:s}", "state", "done", "pid", (int)pid, "seconds",
-				 (double)r->counted_ns / 1e9, "counters", (int)r->counters, "readings", (json_int_t)r->readings,
-				 "targets_elsewhere", (json_int_t)r->elsewhere, "patches", (int)r->apply.patches[PATCH_WANTED],
-				 "apply_pause_ms", (double)r->apply.pause / 1e6, "undo_pause_ms", (double)r->undo.pause / 1e6, "kept",
-				 (int)r->undo.kept, "kept_because", r->undo.kept_because);
+	json_t *root =
+	    json_pack("{s:s, s:i, s:i, s:i, s:f, s:i, s:I, s:I, s:i, s:f, s:f, s:b, s:s}", "state", "done", "pid", (int)pid,
+		      "children_undone", (int)r->children, "children_left", (int)r->children_left, "seconds", (double)r->counted_ns / 1e9,
+		      "counters", (int)r->counters, "readings", (json_int_t)r->readings, "targets_elsewhere", (json_int_t)r->elsewhere,
+		      "patches", (int)r->apply.patches[PATCH_WANTED], "apply_pause_ms", (double)r->apply.pause / 1e6, "undo_pause_ms",
+		      (double)r->undo.pause / 1e6, "kept", (int)r->undo.kept, "kept_because", r->undo.kept_because);
 	if (!root)
 		return err_set(e, ERR_MEMORY, "no memory for the report");
 	json_dumpf(root, out, JSON_COMPACT);
@@ -56,6 +57,9 @@ static void print_text(FILE *out, pid_t pid, const struct count_result *r)
 	fprintf(out, "process %d: counted for %.2f s with %u counters, %u patches; paused for %.2f and %.2f ms; taken out again\n", pid,
 		(double)r->counted_ns / 1e9, r->counters, r->apply.patches[PATCH_WANTED], (double)r->apply.pause / 1e6,
 		(double)r->undo.pause / 1e6);
+	if (r->children || r->children_left)
+		fprintf(out, "  %u processes forked meanwhile taken out as well; %u could not be: undo them\n", r->children,
+			r->children_left);
 	if (r->undo.kept)
 		fprintf(out, "  the image stays mapped: %s; nothing new enters it, undo again to free it\n", r->undo.kept_because);
 }

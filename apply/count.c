@@ -1,5 +1,6 @@
 #include "apply/count.h"
 
+#include "apply/children.h"
 #include "apply/tracee.h"
 #include "formats/base/bytes.h"
 #include "formats/base/vec.h"
@@ -38,6 +39,7 @@ struct count {
 	VEC(struct reading) readings; /* a hash table: see slot_of; count 0 = free */
 	size_t used;
 	struct count_result *result;
+	uint64_t since; /* clock ticks after boot when it began */
 };
 
 void count_result_free(struct count_result *r)
@@ -316,9 +318,15 @@ static int undo_counting(struct count *c, struct err *e)
 	int status = target_refresh(c->target, e);
 	if (!status)
 		status = undo_process(c->target, &options, &c->result->undo, e);
-	return status == -ERR_BUSY
-		   ? err_set(e, ERR_INCONSISTENT, "process %d still counts: it could not be stopped; run undo", c->target->pid)
-		   : status;
+	if (status == -ERR_BUSY)
+		status = err_set(e, ERR_INCONSISTENT, "process %d still counts: it could not be stopped; run undo", c->target->pid);
+	/* Also when the target has ended: its children may live on. */
+	struct err why = {0};
+	int failed =
+	    children_undo(c->target, c->plan->inputs_hash, c->since, &options, &c->result->children, &c->result->children_left, &why);
+	if (failed && !status && e)
+		*e = why;
+	return status ? status : failed;
 }
 
 /* What happens between apply and undo must not keep undo from being done. */
@@ -340,7 +348,7 @@ int count_run(struct target *t, const struct plan *plan, const struct count_opti
 	      struct err *e)
 {
 	struct count_result result = {0};
-	struct count c = {.target = t, .plan = plan, .options = options, .result = &result};
+	struct count c = {.target = t, .plan = plan, .options = options, .result = &result, .since = children_now()};
 	if (!plan_counts(plan))
 		return err_set(e, ERR_USAGE, "the plan does not count: make one with repave-analyze plan --counting");
 	int status = apply_plan(t, plan, &options->apply, &result.apply, e);

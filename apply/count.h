@@ -30,7 +30,8 @@ struct count_result {
 	uint64_t counted_ns;
 	uint64_t readings; /* of all TARGET counters */
 	uint32_t counters;
-	uint64_t elsewhere; /* of the readings: targets in no module of the plan */
+	uint32_t children, children_left; /* forked meanwhile: undone as well; could not be undone, and still count */
+	uint64_t elsewhere;		  /* of the readings: targets in no module of the plan */
 };
 
 #define COUNT_EVENT "counters"
