@@ -20,6 +20,8 @@ static void sample(struct journal *j, struct journal_region *region, struct patc
 	    .code = {0x40000000},
 	    .data = {0x40001000},
 	    .code_mapped = 0x1000,
+	    .counters = {0x40008000},
+	    .counters_mapped = 0x2000,
 	    .code_size = 0x40,
 	    .code_hash = 7,
 	    .functions = 2,
@@ -75,6 +77,8 @@ static void what_is_encoded_decodes_to_the_same(void **state)
 	assert_string_equal(j.regions[0].module.path, "/usr/bin/sample");
 	assert_int_equal(j.regions[0].code.v, 0x40000000);
 	assert_int_equal(j.regions[0].left_out, 1);
+	assert_int_equal(j.regions[0].counters.v, 0x40008000);
+	assert_int_equal(j.regions[0].counters_mapped, 0x2000);
 	assert_int_equal(j.patches[1].at.v, 0x11015);
 	assert_memory_equal(j.patches[1].written, ((uint8_t[]){0xe9, 5, 6, 7, 8}), 5);
 	assert_int_equal(j.patches[1].kind, PLAN_PATCH_REENTRY);
@@ -86,6 +90,26 @@ static void what_is_encoded_decodes_to_the_same(void **state)
 	writer_free(&again);
 	writer_free(&w);
 	journal_free(&j);
+}
+
+/* Undo unmaps them: they must be whole pages, and not more than an image can have. */
+static void impossible_counters_are_refused(void **state)
+{
+	(void)state;
+	static const uint64_t cases[][2] = {{0x40008001, 0x2000}, {0x40008000, 0x2001}, {0x40008000, 1ull << 32}};
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		struct journal j, decoded;
+		struct journal_region region;
+		struct patch patches[2];
+		struct plan_run runs[2];
+		struct writer w = {0};
+		sample(&j, &region, patches, runs);
+		region.counters.v = cases[i][0];
+		region.counters_mapped = cases[i][1];
+		assert_int_equal(journal_encode(&j, &w, NULL), 0);
+		assert_int_equal(journal_decode(w.data, w.size, &decoded, NULL), -ERR_FORMAT);
+		writer_free(&w);
+	}
 }
 
 static void every_truncation_is_refused(void **state)
@@ -142,9 +166,8 @@ static void image_addresses_lead_home(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(what_is_encoded_decodes_to_the_same),
-	    cmocka_unit_test(every_truncation_is_refused),
-	    cmocka_unit_test(every_flipped_bit_of_length_and_body_is_refused),
+	    cmocka_unit_test(what_is_encoded_decodes_to_the_same), cmocka_unit_test(impossible_counters_are_refused),
+	    cmocka_unit_test(every_truncation_is_refused),	   cmocka_unit_test(every_flipped_bit_of_length_and_body_is_refused),
 	    cmocka_unit_test(image_addresses_lead_home),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
