@@ -7,6 +7,7 @@
 #include <string.h>
 
 #define UNKNOWN INT64_MIN
+#define COUNT_MAX (INT64_MAX >> 16) /* no counter gets there; sums of those of a function cannot overflow */
 
 enum arc_what { ARC_BLOCK, ARC_EDGE, ARC_DOOR };
 
@@ -49,7 +50,7 @@ static int64_t count_at(const struct work *w, uint32_t module, uint64_t address)
 	}
 	const struct profile_count *c = &w->profile->counts[low];
 	bool found = low < w->profile->count_count && c->module == module && c->address == address;
-	return found && c->count < INT64_MAX ? (int64_t)c->count : 0;
+	return found && c->count < COUNT_MAX ? (int64_t)c->count : 0;
 }
 
 static int64_t edge_at(const struct work *w, uint32_t module, uint64_t from, uint64_t to)
@@ -67,7 +68,7 @@ static int64_t edge_at(const struct work *w, uint32_t module, uint64_t from, uin
 		const struct profile_edge *x = &w->profile->edges[low];
 		if (x->from_module != module || x->from != from)
 			break;
-		if (x->to == to && x->to_module == module && x->kind == PROFILE_EDGE_JUMP && x->count < INT64_MAX)
+		if (x->to == to && x->to_module == module && x->kind == PROFILE_EDGE_JUMP && x->count < COUNT_MAX)
 			return (int64_t)x->count;
 	}
 	return 0;
@@ -288,7 +289,9 @@ static void share_tables(struct work *w, double *jumps)
 				closed++;
 				continue;
 			}
-			r->table[slot] = (uint64_t)((double)w->entered[to] * executed / jumps[to]);
+			/* A table that another one leads to may have been given more executions since the jumps were added up. */
+			double all = jumps[to] > executed ? jumps[to] : executed;
+			r->table[slot] = (uint64_t)((double)w->entered[to] * (executed / all));
 			left -= (double)r->table[slot];
 		}
 		for (uint32_t i = 0; closed && left >= closed && i < table->count; i++) {

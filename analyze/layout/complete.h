@@ -13,7 +13,7 @@
 #include "formats/profile.h"
 
 struct complete {
-	uint8_t *counted; /* [map->function_count] by group: 1 if its blocks are in the image */
+	uint8_t *counted;	  /* [map->function_count] by group: 1 if its blocks are in the image */
 	uint64_t *block;	  /* [map->block_count] executions; 0 where nothing is known */
 	uint64_t *taken;	  /* [map->block_count] */
 	uint64_t *table;	  /* [map->table_target_count] */
