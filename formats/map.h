@@ -133,7 +133,7 @@ struct map_table {
 
 struct map {
 	struct module_identity module;
-	uint32_t mapper; /* revision of the analysis that made it: another one may see more; 0: not said */
+	uint32_t mapper;	       /* revision of the analysis that made it: another one may see more; 0: not said */
 	uint64_t text_base, text_size; /* vaddr and bytes of the executable span */
 	uint8_t pie;		       /* ET_DYN */
 	struct map_function *functions;
