@@ -275,16 +275,16 @@ stop_victim
 if [ "$(id -u)" = 0 ] && command -v setpriv >/dev/null; then
 	mkdir "$work/own" && cp "$(command -v repave-apply)" "$work/victim" "$work/own/" && chmod 755 "$work" "$work/own"
 	cp "$work/one.rplan" "$work/own/" && chown -R 65534:65534 "$work/own"
-	as() { setpriv --reuid=65534 --regid=65534 --clear-groups --no-new-privs "$@"; }
+	as=(setpriv --reuid=65534 --regid=65534 --clear-groups --no-new-privs)
 
-	as "$work/victim" 2 >"$work/out" 2>&1 &
+	"${as[@]}" "$work/victim" 2 >"$work/out" 2>&1 &
 	victim=$!
 	for _ in $(seq 200); do # until it is somebody else's and has begun
 		[ "$(cat "/proc/$victim/comm")" = victim ] && break
 		sleep 0.01
 	done
 	sleep 0.3
-	as "$work/own/repave-apply" count -p "$victim" --seconds 0.2 -o "$work/own/raw.rprof" "$work/own/one.rplan" >"$work/log" 2>&1
+	"${as[@]}" "$work/own/repave-apply" count -p "$victim" --seconds 0.2 -o "$work/own/raw.rprof" "$work/own/one.rplan" >"$work/log" 2>&1
 	status=$?
 	rounds "counted by its owner"
 	case $status in
