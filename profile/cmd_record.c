@@ -277,7 +277,7 @@ static const struct cli_option options[] = {
     {"max-seconds", 0, CLI_REAL, "S", "with --exact: count for at most so long (default 1.5)"},
     {"max-slowdown", 0, CLI_REAL, "X", "with --exact: stop when the process becomes so many times slower (default 3)"},
     {"samples", 0, CLI_FLAG, NULL, "samples only: never change the process"},
-    {"rate", 0, CLI_NUMBER, "HZ", "samples per second of CPU time (default 799 for clock events, else 1999)"},
+    {"rate", 0, CLI_NUMBER, "HZ", "samples per second of CPU time (default 499 for clock events, else 1999)"},
     {"event", 'e', CLI_STRING, "EVENT", "event name for libpfm4, e.g. cycles, cpu-clock (default: the best there is)"},
     {"output", 'o', CLI_STRING, "FILE", "the profile, \"-\" for stdout (default PID.rprof)"},
     {"kernel", 0, CLI_FLAG, NULL, "samples from the kernel too"},
