@@ -29,6 +29,7 @@ struct work {
 	int64_t *block, *next, *taken; /* [block_count] what was counted, UNKNOWN where nothing was */
 	uint64_t *entered;	       /* [block_count] through its patch */
 	VEC(struct arc) arcs;
+	VEC(uint8_t) cold;			 /* [local block] by its form */
 	VEC(uint32_t) first, at, unknown, queue; /* arcs by node; unknown arcs of each node; nodes to look at */
 };
 
@@ -220,9 +221,28 @@ static void settle_node(struct work *w, uint32_t node)
 		settle(w, open, 0);
 }
 
+/* The unknown edge that is least likely to be followed: into a block that never ran or is cold by its form, hardly ever a way out. */
+static size_t least_likely(const struct work *w)
+{
+	size_t found = w->arcs.count;
+	int rank = 3;
+	for (size_t i = 0; i < w->arcs.count && rank; i++) {
+		const struct arc *arc = &w->arcs.data[i];
+		if (arc->flow != UNKNOWN || arc->what != ARC_EDGE)
+			continue;
+		uint32_t to = w->cfg.edges[arc->id].to;
+		int own = to == CFG_EXIT ? 2 : w->cold.data[to] || w->seen[w->cfg.block[to]] == 1 ? 0 : 1;
+		if (own < rank) {
+			rank = own;
+			found = i;
+		}
+	}
+	return found;
+}
+
 /*
- * Flow conservation and counters decide everything but circles of what could not be counted. One arc of each is taken for as little as can
- * be: one if the mark says that its block ran, else nothing.
+ * Flow conservation and counters decide everything but circles of what could not be counted. Of each, the least likely arc is taken for never
+ * followed.
  */
 static void solve(struct work *w)
 {
@@ -230,20 +250,17 @@ static void solve(struct work *w)
 	for (uint32_t n = 0; n < nodes; n++)
 		if (w->unknown.data[n] == 1)
 			w->queue.data[w->queue.count++] = n;
-	size_t next = 0;
-	for (size_t i = 0;; i++) {
+	for (;;) {
 		while (w->queue.count) {
 			uint32_t node = w->queue.data[--w->queue.count];
 			if (w->unknown.data[node] == 1)
 				settle_node(w, node);
 		}
-		while (next < w->arcs.count && (w->arcs.data[next].flow != UNKNOWN || w->arcs.data[next].what != ARC_EDGE))
-			next++;
-		if (next == w->arcs.count)
+		size_t least = least_likely(w);
+		if (least == w->arcs.count)
 			break;
-		uint32_t from = w->cfg.block[w->cfg.edges[w->arcs.data[next].id].from];
 		w->result->guessed++;
-		settle(w, &w->arcs.data[next], w->seen[from] == 2);
+		settle(w, &w->arcs.data[least], 0);
 	}
 	for (size_t i = 0; i < w->arcs.count; i++)
 		if (w->arcs.data[i].flow == UNKNOWN)
@@ -310,8 +327,9 @@ static int complete_group(struct work *w, uint32_t group, struct err *e)
 	if (status)
 		return status;
 	w->result->counted[group] = 1;
-	if (add_arcs(w) || index_arcs(w))
+	if (add_arcs(w) || index_arcs(w) || vec_reserve(&w->cold, (size_t)w->cfg.count + 1))
 		return no_memory(e);
+	cfg_find_cold(&w->cfg, &w->index, w->cold.data);
 	solve(w);
 	store(w);
 	return 0;
@@ -376,6 +394,7 @@ int complete_counts(const struct map *map, const struct plan_module *plan, const
 	free(w.block);
 	free(w.entered);
 	vec_free(&w.arcs);
+	vec_free(&w.cold);
 	vec_free(&w.first);
 	vec_free(&w.at);
 	vec_free(&w.unknown);

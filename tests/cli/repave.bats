@@ -36,14 +36,26 @@ teardown() {
 	run "$tools/repave" optimize -p "$pid" --seconds 1
 	[ "$status" -eq 0 ]
 	[ "$(awk '{ print $1, $2 }' "$CALLS" | tr '\n' ';')" = "repave-analyze map;repave-profile record;repave-analyze plan;repave-apply apply;" ]
-	grep -q "^repave-profile record -p $pid --seconds 1 " "$CALLS"
+	grep -q "^repave-profile record --samples -p $pid --seconds 1 " "$CALLS"
 	[[ $output == *"peak MiB"* ]]
 }
 
-@test "maps are made once per build-id and given to plan" {
+@test "without more it counts, and samples where that cannot be" {
+	"$tools/repave" optimize -p "$pid"
+	grep -q "^repave-profile record --exact -p $pid " "$CALLS"
+	! grep -q "record --samples" "$CALLS"
+	sed -i 's/^exit .*/[[ $* != *--exact* ]] || exit 5; exit 0/; s/^while/all="$*"\nwhile/; s/\$\* != /$all != /' "$tools/stand-in"
+	: >"$CALLS"
+	run "$tools/repave" optimize -p "$pid"
+	[ "$status" -eq 0 ]
+	[[ $output == *"sampling instead"* ]]
+	grep -q "^repave-profile record --samples -p $pid --seconds 5 " "$CALLS"
+}
+
+@test "maps are asked for each time, kept by build-id and given to plan" {
 	"$tools/repave" optimize -p "$pid" --seconds 1
 	"$tools/repave" optimize -p "$pid" --seconds 1
-	[ "$(grep -c ' map ' "$CALLS")" -eq 1 ]
+	[ "$(grep -c ' map -o [^ ]*cache/ ' "$CALLS")" -eq 2 ]
 	libc=$(readelf -n /lib/x86_64-linux-gnu/libc.so.6 | awk '/Build ID/ { print $3 }')
 	[ "$(grep -c " plan .*/libc.so.6-$libc.rmap" "$CALLS")" -eq 2 ]
 }
