@@ -20,6 +20,7 @@
 
 #define TRY_PAUSE 20000000ull
 #define UNDO_TRIES 20u
+#define PLACE_TRIES 4u
 
 struct apply {
 	struct target *target;
@@ -413,8 +414,8 @@ static void cleanup(struct apply *a)
 	stage_free(&a->stage);
 }
 
-int apply_plan(struct target *t, const struct plan *plan, const struct apply_options *options, struct apply_report *ret_report,
-	       struct err *e)
+static int apply_once(struct target *t, const struct plan *plan, const struct apply_options *options, struct apply_report *ret_report,
+		      struct err *e)
 {
 	struct apply a = {.target = t, .options = options};
 	uint64_t begin = monotonic_now();
@@ -440,5 +441,19 @@ int apply_plan(struct target *t, const struct plan *plan, const struct apply_opt
 		apply_report_free(&a.report);
 	}
 	cleanup(&a);
+	return status;
+}
+
+/* A process that maps memory all the time may take the place that was chosen: the next one is likely to stay free. */
+int apply_plan(struct target *t, const struct plan *plan, const struct apply_options *options, struct apply_report *ret_report,
+	       struct err *e)
+{
+	int status = apply_once(t, plan, options, ret_report, e);
+	for (unsigned n = 1; status == -ERR_BUSY && n < PLACE_TRIES; n++) {
+		monotonic_pause(TRY_PAUSE);
+		status = target_refresh(t, e);
+		if (!status)
+			status = apply_once(t, plan, options, ret_report, e);
+	}
 	return status;
 }

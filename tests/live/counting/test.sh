@@ -179,7 +179,8 @@ complete calls
 shares=$(awk -v "a=$(nm "$work/victim" | awk '$3 == "target0" { print $1 }')" '
 	$2 == "call" { to = substr($6, 3); while (length(to) < 16) to = "0" to; from[$4] += $7; if (to == a) hit[$4] += $7 }
 	END { for (f in hit) if (from[f] > hit[f]) printf "%d", 1000 * hit[f] / from[f] }' "$work/text")
-close_to "${shares:-0}" 625 120 "per mille of calls to target 0"
+# Some hundred readings, and where the scheduler stops the victim has a say: the next target has 312, so this tells them apart.
+close_to "${shares:-0}" 625 200 "per mille of calls to target 0"
 echo "$SECONDS s: target 0 has $shares of 1000 calls"
 stop_victim
 

@@ -118,8 +118,9 @@ static void on_usr1(int signal)
 static void on_term(int signal)
 {
 	(void)signal;
+	int status = returned ? 1 : 0; /* the next line wakes a thread, which is no news any more */
 	semctl(semaphores, 0, IPC_RMID);
-	_exit(returned ? 1 : 0);
+	_exit(status);
 }
 
 int main(void)
