@@ -10,7 +10,9 @@ setup_file() {
 	sleep 0.5
 	mkdir "$D/maps"
 	repave-profile record --samples --rate 4999 -p "$sqlite_pid" --seconds 0.5 -o "$D/s.rprof" >/dev/null
-	repave-analyze map -o "$D/maps/" "$(readlink -f "$(command -v sqlite3)")" >/dev/null
+	# The shell runs about a hundred blocks; the work is in the library.
+	repave-analyze map -o "$D/maps/" "$(readlink -f "$(command -v sqlite3)")" \
+		"$(awk '/libsqlite3/ { print $6; exit }' "/proc/$sqlite_pid/maps")" >/dev/null
 	repave-analyze plan --counting --profile "$D/s.rprof" -o "$D/c.rplan" "$D"/maps/*.rmap >/dev/null
 	repave-apply count --json -p "$sqlite_pid" --max-pause 2000 --seconds 0.3 -o "$D/raw.rprof" "$D/c.rplan" >"$D/count.json"
 }
@@ -38,7 +40,7 @@ teardown_file() {
 @test "complete: every instruction of a block as often, few edges guessed" {
 	run repave-analyze complete --json --profile "$D/raw.rprof" --plan "$D/c.rplan" -o "$D/full.rprof" "$D"/maps/*.rmap
 	[ "$status" -eq 0 ]
-	jq -e '.blocks > 50 and .executions > 1000 and .negative * 1000 <= .executions' <<<"$output"
+	jq -e '.blocks > 1000 and .executions > 100000 and .negative * 1000 <= .executions' <<<"$output"
 	run repave-profile show "$D/full.rprof"
 	[ "$status" -eq 0 ]
 	run repave-analyze plan --profile "$D/full.rprof" -o "$D/opt.rplan" "$D"/maps/*.rmap

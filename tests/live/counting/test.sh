@@ -174,13 +174,12 @@ stop_victim
 # Where calls through a table go: readings, so about right.
 victim "$work/victim" 1 calls
 plan calls
-count calls 0.6
+count calls 2 # some hundred readings spread by 70 per mille on a busy machine, two thousand by half of that
 complete calls
 shares=$(awk -v "a=$(nm "$work/victim" | awk '$3 == "target0" { print $1 }')" '
 	$2 == "call" { to = substr($6, 3); while (length(to) < 16) to = "0" to; from[$4] += $7; if (to == a) hit[$4] += $7 }
 	END { for (f in hit) if (from[f] > hit[f]) printf "%d", 1000 * hit[f] / from[f] }' "$work/text")
-# Some hundred readings, and where the scheduler stops the victim has a say: the next target has 312, so this tells them apart.
-close_to "${shares:-0}" 625 200 "per mille of calls to target 0"
+close_to "${shares:-0}" 625 120 "per mille of calls to target 0"
 echo "$SECONDS s: target 0 has $shares of 1000 calls"
 stop_victim
 
