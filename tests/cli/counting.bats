@@ -52,7 +52,7 @@ teardown_file() {
 	[ "$status" -eq 0 ]
 	jq -e '.blocks > 10 and .instructions >= .blocks and .edges > 5' <<<"$output"
 	repave-analyze complete --profile "$D/raw.rprof" --plan "$D/c.rplan" -o "$D/full.rprof" "$D"/maps/*.rmap
-	run repave-profile diff "$D/flow.rprof" "$D/full.rprof" --map "$D"/maps/*.rmap
+	run repave-profile diff "$D/flow.rprof" "$D/full.rprof" $(printf -- "--map %s " "$D"/maps/*.rmap)
 	[ "$status" -le 1 ]
 }
 
