@@ -2,7 +2,7 @@
  * profile: where a process spent its time and which way its branches went. Spec: formats/profile.md.
  *
  * On disk an append-only stream of self-contained chunks; in memory arrays. Addresses are (module index, vaddr), so profiles of different
- * processes and hosts can be merged. A profile holds samples, or exact counts, or both; how it was made is in `info`.
+ * processes and hosts can be merged. A profile holds samples, exact counts, a recorded course, or several of them; how it was made is in `info`.
  */
 #ifndef FORMATS_PROFILE_H
 #define FORMATS_PROFILE_H
@@ -17,7 +17,7 @@
 #include <stdint.h>
 
 #define PROFILE_MAJOR 1
-#define PROFILE_MINOR 0
+#define PROFILE_MINOR 1
 #define PROFILE_NO_MODULE UINT32_MAX /* anonymous memory, JIT code, vdso, a place that could not be attributed */
 
 /* How the numbers came about, best first. */
@@ -78,6 +78,32 @@ struct profile_edge {
 	uint8_t kind;
 };
 
+/* An instruction. */
+struct profile_place {
+	uint64_t address; /* vaddr in the module; raddr when module is PROFILE_NO_MODULE */
+	uint32_t module;
+};
+
+/*
+ * A recorded course is what threads executed, in order. A step is the place of an instruction that was executed next. Each instruction that was
+ * executed right after a branch (taken or not), call, return, or other transfer of control is a step: between two steps control went straight
+ * on. More may be steps, so a recorder that knows only instructions may give them all. (valgrind's superblocks are one every few instructions.)
+ * A window is a piece of one thread's course. `gap`: what the thread did before it was not recorded, so nothing follows from its predecessor and
+ * nobody knows what the caches held. Otherwise it goes on where the thread's last window ended; its first one is then where the thread began.
+ * The last step before a gap may have been executed only in part.
+ */
+struct profile_window {
+	uint64_t time_ns; /* of its first step, since start; files keep microseconds */
+	uint32_t thread;
+	uint32_t first_step, step_count; /* into steps; at least one */
+	bool gap;
+};
+
+/* How much of a course there is. */
+struct profile_course {
+	uint64_t steps, windows, gaps; /* windows: pieces; a writer cuts long ones. gaps: of them, those with one before */
+};
+
 struct profile {
 	struct profile_info info;
 	struct module_identity *modules;
@@ -86,10 +112,18 @@ struct profile {
 	struct profile_count *counts;
 	struct profile_edge *edges;
 	size_t module_count, sample_count, branch_count, count_count, edge_count;
+	struct profile_course course; /* of all chunks so far: courses are long, so the arrays below are only there during profile_walk */
+	struct profile_place *places; /* each once, sorted by module and address */
+	uint32_t *steps;	      /* indices of places */
+	struct profile_window *windows;
+	size_t place_count, step_count, window_count;
 	bool complete; /* false: the recorder was killed; everything up to then is here */
 };
 
-/* Whole-file encode (imports, merges) and decode of untrusted bytes. */
+/*
+ * Whole-file encode (imports, merges) and decode of untrusted bytes. Decoding checks a course, but keeps only its length; encoding refuses a
+ * profile that has one (ERR_INTERNAL), so that none gets lost on the way: profile_walk and a stream copy it.
+ */
 int profile_encode(const struct profile *p, struct writer *w, struct err *e) MUST_CHECK;
 int profile_decode(const void *data, size_t size, const char *name, struct profile *ret_profile, struct err *e) MUST_CHECK;
 int profile_read(const char *path, struct profile *ret_profile, struct err *e) MUST_CHECK;
@@ -97,8 +131,8 @@ void profile_free(struct profile *p);
 
 /*
  * Decodes chunk by chunk, in memory for one chunk. `visit` (NULL: only check) is called after each chunk: `part` has the info and all modules
- * so far, but of samples, branches, counts and edges only those of this chunk; it is valid during the call. Its info is not checked yet. Not 0 ends the walk with that
- * code. *ret_rest gets the last info, all modules and `complete`, no records (profile_free). Errors as profile_decode.
+ * so far, but of samples, branches, counts, edges, places, steps and windows only those of this chunk; it is valid during the call. Its info is
+ * not checked yet. Not 0 ends the walk with that code. *ret_rest gets the last info, all modules and `complete`, no records (profile_free). Errors as profile_decode.
  */
 typedef int profile_visitor(void *context, const struct profile *part, struct err *e);
 int profile_walk(const void *data, size_t size, const char *name, profile_visitor *visit, void *context, struct profile *ret_rest,
@@ -122,6 +156,12 @@ int profile_stream_open(int fd, const char *name, const struct profile_info *inf
 int profile_stream_module(struct profile_stream *s, const struct module_identity *module, uint32_t *ret_index, struct err *e) MUST_CHECK;
 /* `branches` (may be NULL) has sample->branch_count entries; sample->first_branch is ignored. Flushes by itself every 64 K samples or 1 MiB. */
 int profile_stream_sample(struct profile_stream *s, const struct profile_sample *sample, const struct profile_branch *branches,
+			  struct err *e) MUST_CHECK;
+/*
+ * `count` (1 or more) steps of window->thread, in order; first_step and step_count of `window` are ignored. Calls that go on without a gap are one
+ * window in the file. Flushes by itself every 2^20 steps. ERR_INTERNAL if a step names no module that was added.
+ */
+int profile_stream_course(struct profile_stream *s, const struct profile_window *window, const struct profile_place *steps, size_t count,
 			  struct err *e) MUST_CHECK;
 int profile_stream_flush(struct profile_stream *s, struct err *e) MUST_CHECK;
 /* Flushes, then writes totals. Over all calls they must stay sorted and unique, as in struct profile; ERR_INTERNAL if they name no module. */

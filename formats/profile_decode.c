@@ -121,7 +121,7 @@ static const struct {
 	int (*get)(const struct container *c, struct section *s, struct profile_growing *g, struct err *e);
 } chunks[] = {
     {PROFILE_CHUNK_INFO, get_info},	{PROFILE_CHUNK_MODULES, get_modules}, {PROFILE_CHUNK_SAMPLES, profile_get_samples},
-    {PROFILE_CHUNK_COUNTS, get_counts}, {PROFILE_CHUNK_EDGES, get_edges},
+    {PROFILE_CHUNK_COUNTS, get_counts}, {PROFILE_CHUNK_EDGES, get_edges},     {PROFILE_CHUNK_COURSE, profile_get_course},
 };
 #define CHUNK_COUNT (sizeof chunks / sizeof *chunks)
 
@@ -172,7 +172,7 @@ static uint64_t last_time(const struct profile *p)
 	return last;
 }
 
-/* A recorder that was killed could not say how long it ran: the last sample does. */
+/* A recorder that was killed could not say how long it ran: the last sample or window does. */
 static void finish_incomplete(struct profile *p, uint64_t last_ns)
 {
 	if (p->info.duration_ns < last_ns)
@@ -194,8 +194,22 @@ static struct profile view(const struct profile_growing *g, bool complete)
 	    .branch_count = g->branches.count,
 	    .count_count = g->counts.count,
 	    .edge_count = g->edges.count,
+	    .course = g->course,
+	    .places = g->places.data,
+	    .steps = g->steps.data,
+	    .windows = g->windows.data,
+	    .place_count = g->places.count,
+	    .step_count = g->steps.count,
+	    .window_count = g->windows.count,
 	    .complete = complete,
 	};
+}
+
+static void drop_course(struct profile_growing *g)
+{
+	vec_free(&g->places);
+	vec_free(&g->steps);
+	vec_free(&g->windows);
 }
 
 int profile_decode(const void *data, size_t size, const char *name, struct profile *ret_profile, struct err *e)
@@ -206,6 +220,7 @@ int profile_decode(const void *data, size_t size, const char *name, struct profi
 	if (status)
 		return status;
 	status = decode_chunks(&c, &g, NULL, NULL, e);
+	drop_course(&g);
 	struct profile p = view(&g, c.complete);
 	if (!status)
 		status = profile_validate(&p, name, e);
@@ -214,7 +229,7 @@ int profile_decode(const void *data, size_t size, const char *name, struct profi
 		return status;
 	}
 	if (!p.complete)
-		finish_incomplete(&p, last_time(&p));
+		finish_incomplete(&p, g.last_window_ns > last_time(&p) ? g.last_window_ns : last_time(&p));
 	*ret_profile = p;
 	return 0;
 }
@@ -259,6 +274,7 @@ static int walk_chunk(void *context, struct err *e)
 	if (w->last_ns < last)
 		w->last_ns = last;
 	w->g.samples.count = w->g.branches.count = w->g.counts.count = w->g.edges.count = 0;
+	w->g.places.count = w->g.steps.count = w->g.windows.count = 0;
 	return status;
 }
 
@@ -275,6 +291,7 @@ int profile_walk(const void *data, size_t size, const char *name, profile_visito
 	vec_free(&w.g.branches);
 	vec_free(&w.g.counts);
 	vec_free(&w.g.edges);
+	drop_course(&w.g);
 	struct profile rest = view(&w.g, c.complete);
 	if (!status)
 		status = profile_validate(&rest, name, e);
@@ -283,7 +300,7 @@ int profile_walk(const void *data, size_t size, const char *name, profile_visito
 		return status;
 	}
 	if (!rest.complete)
-		finish_incomplete(&rest, w.last_ns);
+		finish_incomplete(&rest, w.last_ns > w.g.last_window_ns ? w.last_ns : w.g.last_window_ns);
 	*ret_rest = rest;
 	return 0;
 }

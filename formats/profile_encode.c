@@ -113,6 +113,9 @@ int profile_encode(const struct profile *p, struct writer *w, struct err *e)
 	int status = profile_validate(p, "profile", e);
 	if (status)
 		return status;
+	if (p->course.steps)
+		return err_set(e, ERR_INTERNAL, "profile: a course of %llu steps must be copied by a stream",
+			       (unsigned long long)p->course.steps);
 	struct container_writer cw;
 	container_put_header(&cw, w, CONTAINER_PROFILE, PROFILE_MAJOR, PROFILE_MINOR);
 	profile_put_info(&cw, w, &p->info);

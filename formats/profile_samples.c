@@ -7,31 +7,18 @@
 
 #include <string.h>
 
-struct place {
-	uint64_t address;
-	uint32_t module;
-};
-
 struct hop {
 	uint32_t from, to; /* indices into the dictionary */
 };
 
 /* All the scratch memory of one chunk; freed in one place. */
 struct packing {
-	struct place *places;
+	struct profile_place *places;
 	struct hop *hops;
 	uint32_t *threads, *branch_hop;
 	uint64_t *column;
 	size_t place_count, hop_count, thread_count;
 };
-
-static int compare_places(const void *a, const void *b)
-{
-	const struct place *x = a, *y = b;
-	if (x->module != y->module)
-		return x->module < y->module ? -1 : 1;
-	return (x->address > y->address) - (x->address < y->address);
-}
 
 static int compare_hops(const void *a, const void *b)
 {
@@ -67,8 +54,8 @@ static uint32_t find(const void *array, size_t count, size_t size, int (*compare
 
 static uint32_t find_place(const struct packing *p, uint32_t module, uint64_t address)
 {
-	struct place key = {.address = address, .module = module};
-	return find(p->places, p->place_count, sizeof key, compare_places, &key);
+	struct profile_place key = {.address = address, .module = module};
+	return find(p->places, p->place_count, sizeof key, profile_compare_places, &key);
 }
 
 static void packing_free(struct packing *p)
@@ -99,15 +86,15 @@ static void collect(struct packing *p, const struct profile_sample *samples, siz
 	for (size_t i = 0; i < count; i++) {
 		const struct profile_sample *s = &samples[i];
 		p->threads[i] = s->thread;
-		p->places[places++] = (struct place){s->address, s->module};
+		p->places[places++] = (struct profile_place){s->address, s->module};
 		for (uint32_t j = 0; j < s->branch_count; j++) {
 			const struct profile_branch *b = &branches[s->first_branch + j];
-			p->places[places++] = (struct place){b->from, b->from_module};
-			p->places[places++] = (struct place){b->to, b->to_module};
+			p->places[places++] = (struct profile_place){b->from, b->from_module};
+			p->places[places++] = (struct profile_place){b->to, b->to_module};
 		}
 	}
 	p->thread_count = sort_unique(p->threads, count, sizeof *p->threads, compare_threads);
-	p->place_count = sort_unique(p->places, places, sizeof *p->places, compare_places);
+	p->place_count = sort_unique(p->places, places, sizeof *p->places, profile_compare_places);
 }
 
 static void put_threads(struct packing *p, struct writer *raw)
@@ -116,25 +103,6 @@ static void put_threads(struct packing *p, struct writer *raw)
 	for (size_t i = 0; i < p->thread_count; i++)
 		p->column[i] = p->threads[i] - (i ? p->threads[i - 1] : 0);
 	bitpack_put(raw, p->column, p->thread_count, 0);
-}
-
-/* Groups of one module each {module, count}, then all addresses: the first of a group as it is, the others as the gap to the one before. */
-static void put_places(struct packing *p, struct writer *raw)
-{
-	size_t groups = 0;
-	for (size_t i = 0; i < p->place_count; i++) {
-		bool first = !i || p->places[i].module != p->places[i - 1].module;
-		groups += first;
-		p->column[i] = p->places[i].address - (first ? 0 : p->places[i - 1].address);
-	}
-	column_put(raw, groups);
-	for (size_t i = 0, next; i < p->place_count; i = next) {
-		for (next = i; next < p->place_count && p->places[next].module == p->places[i].module;)
-			next++;
-		column_put(raw, p->places[i].module);
-		column_put(raw, next - i);
-	}
-	bitpack_put(raw, p->column, p->place_count, 0);
 }
 
 static uint64_t time_units(const struct profile_sample *s)
@@ -208,7 +176,7 @@ void profile_put_samples(struct container_writer *cw, struct writer *w, const st
 	column_put(&raw, count);
 	write_u8(&raw, (uint8_t)((backward ? PROFILE_TIME_BACKWARD : 0) | (total ? PROFILE_HAS_BRANCHES : 0)));
 	put_threads(&p, &raw);
-	put_places(&p, &raw);
+	profile_put_places(&raw, p.places, p.place_count, p.column);
 	put_times(&p, &raw, samples, count, backward);
 	for (size_t i = 0; i < count; i++)
 		p.column[i] = find(p.threads, p.thread_count, sizeof *p.threads, compare_threads, &samples[i].thread);

@@ -5,20 +5,15 @@
 
 #define PLACES_MAX (PROFILE_CHUNK_SAMPLES_MAX + 2 * PROFILE_CHUNK_BRANCHES_MAX)
 
-struct place {
-	uint64_t address;
-	uint32_t module;
-};
-
 /* One chunk while it is unpacked. */
 struct unpacking {
 	const struct container *c;
 	struct section *s;
 	struct profile_growing *g;
 	struct profile_sample *samples;
-	struct place *places;
-	uint64_t *column, *threads; /* each with room for the largest column of the chunk */
-	struct place *froms, *tos;  /* [hop_count] */
+	struct profile_place *places;
+	uint64_t *column, *threads;	   /* column: [count] scratch; threads: [thread_count] */
+	struct profile_place *froms, *tos; /* [hop_count] */
 	size_t count, place_count, thread_count, hop_count;
 };
 
@@ -54,63 +49,13 @@ static int get_threads(struct unpacking *u, struct err *e)
 	return r->failed ? cut_off(u, "threads", e) : 0;
 }
 
-struct group {
-	uint32_t module, count;
-};
-
-/* Reads the groups' heads into a small array, so that their sum is known before the dictionary is allocated. */
-static int get_groups(struct unpacking *u, struct group **ret_groups, size_t *ret_count, struct err *e)
-{
-	struct reader *r = &u->s->r;
-	uint64_t groups = column_get(r), total = 0;
-	if (!groups || groups > reader_left(r) / 2)
-		return refuse(u, "impossible number of module groups", groups, e);
-	struct group *group = calloc((size_t)groups, sizeof *group);
-	if (!group)
-		return err_set(e, ERR_MEMORY, "%s: no memory for %llu module groups", u->c->name, (unsigned long long)groups);
-	*ret_groups = group;
-	*ret_count = (size_t)groups;
-	for (size_t i = 0; i < groups; i++) {
-		group[i].module = column_get_u32(r);
-		group[i].count = column_get_u32(r);
-		total += group[i].count;
-		if (r->failed)
-			return cut_off(u, "module groups", e);
-		if (group[i].module != PROFILE_NO_MODULE && group[i].module >= u->g->modules.count)
-			return refuse(u, "no such module:", group[i].module, e);
-		if (!group[i].count || total > PLACES_MAX)
-			return refuse(u, "impossible size of module group", i, e);
-	}
-	u->place_count = (size_t)total;
-	return 0;
-}
-
 static int get_places(struct unpacking *u, struct err *e)
 {
-	struct group *groups = NULL;
-	size_t group_count = 0, n = 0;
-	int status = get_groups(u, &groups, &group_count, e);
-	if (status) {
-		free(groups);
+	int status = profile_get_places(u->c, u->s, u->g->modules.count, PLACES_MAX, &u->places, &u->place_count, e);
+	if (status)
 		return status;
-	}
-	size_t room = u->place_count > u->count ? u->place_count : u->count;
-	u->places = calloc(u->place_count, sizeof *u->places);
-	u->column = calloc(room, sizeof *u->column);
-	if (!u->places || !u->column) {
-		free(groups);
-		return err_set(e, ERR_MEMORY, "%s: no memory for %zu addresses", u->c->name, u->place_count);
-	}
-	bitpack_get(&u->s->r, u->column, u->place_count);
-	for (size_t i = 0; i < group_count; i++) {
-		uint64_t address = 0;
-		for (uint32_t j = 0; j < groups[i].count; j++, n++) {
-			address += u->column[n];
-			u->places[n] = (struct place){address, groups[i].module};
-		}
-	}
-	free(groups);
-	return u->s->r.failed ? cut_off(u, "addresses", e) : 0;
+	u->column = calloc(u->count, sizeof *u->column);
+	return u->column ? 0 : err_set(e, ERR_MEMORY, "%s: no memory for %zu samples", u->c->name, u->count);
 }
 
 static int get_times(struct unpacking *u, bool backward, struct err *e)

@@ -16,6 +16,7 @@ struct profile_stream {
 	VEC(struct module_identity) modules;
 	VEC(struct profile_sample) samples;
 	VEC(struct profile_branch) branches;
+	struct profile_course_pending course;
 };
 
 void profile_stream_abandon(struct profile_stream *s)
@@ -25,6 +26,7 @@ void profile_stream_abandon(struct profile_stream *s)
 	vec_free(&s->modules);
 	vec_free(&s->samples);
 	vec_free(&s->branches);
+	profile_course_free(&s->course);
 	writer_free(&s->w);
 	free(s->name);
 	free(s);
@@ -117,6 +119,29 @@ int profile_stream_sample(struct profile_stream *s, const struct profile_sample 
 	return 0;
 }
 
+int profile_stream_course(struct profile_stream *s, const struct profile_window *window, const struct profile_place *steps, size_t count,
+			  struct err *e)
+{
+	struct profile_window next = *window;
+	for (size_t i = 0; i < count; i++)
+		if (steps[i].module >= s->modules.count && steps[i].module != PROFILE_NO_MODULE)
+			return err_set(e, ERR_INTERNAL, "%s: step %zu names module %u of %zu", s->name, i, steps[i].module,
+				       s->modules.count);
+	for (size_t done = 0, part; done < count; done += part) {
+		size_t room = PROFILE_CHUNK_STEPS_MAX - s->course.steps.count;
+		part = count - done < room ? count - done : room;
+		if (profile_course_add(&s->course, &next, steps + done, part))
+			return err_set(e, ERR_MEMORY, "%s: no memory for a course", s->name);
+		next.gap = false;
+		if (s->course.steps.count < PROFILE_CHUNK_STEPS_MAX)
+			continue;
+		int status = profile_stream_flush(s, e);
+		if (status)
+			return status;
+	}
+	return 0;
+}
+
 /* Puts what is pending into s->w. */
 static void encode_pending(struct profile_stream *s)
 {
@@ -126,6 +151,8 @@ static void encode_pending(struct profile_stream *s)
 	}
 	if (s->samples.count)
 		profile_put_samples(&s->cw, &s->w, s->samples.data, s->samples.count, s->branches.data);
+	if (s->course.steps.count)
+		profile_put_course(&s->cw, &s->w, &s->course);
 	s->samples.count = 0;
 	s->branches.count = 0;
 }

@@ -1,6 +1,7 @@
 /*
  * Any bytes as a profile: see format_oracle.h. What is accepted must also merge, compare and replay as it should: the same sum in any order and
- * grouping, the whole overlap with itself, as many samples after a replay as before, the same sum from two windows as from the whole.
+ * grouping, the whole overlap with itself, as many samples after a replay as before, the same sum from two windows as from the whole. A copy of it by
+ * a stream, course and all, must read and write the same again.
  */
 #include "formats/base/file.h"
 #include "profile/merge/diff.h"
@@ -8,6 +9,7 @@
 #include "profile/merge/replay.h"
 #include "tests/fuzz/format_oracle.h"
 #include "tests/golden/sample_profile.h"
+#include "tests/golden/stream_profile.h"
 
 #include <sys/mman.h>
 #include <unistd.h>
@@ -142,6 +144,21 @@ static void check_replay(struct bytes a, size_t samples)
 	file_data_free(&all);
 }
 
+static void check_copy(struct bytes a, const struct profile *p)
+{
+	struct profile again;
+	struct writer once = {0}, twice = {0};
+	if (stream_copy(a.data, a.size, &once, NULL)) { /* one module twice */
+		writer_free(&once);
+		return;
+	}
+	MUST(!stream_copy(once.data, once.size, &twice, NULL));
+	MUST(!profile_decode(once.data, once.size, "copy", &again, NULL));
+	MUST(again.course.steps == p->course.steps && again.course.gaps == p->course.gaps && again.sample_count == p->sample_count);
+	profile_free(&again);
+	must_be_same(&once, &twice);
+}
+
 static int oracle_all(const uint8_t *data, size_t size)
 {
 	struct profile p, rest;
@@ -150,6 +167,7 @@ static int oracle_all(const uint8_t *data, size_t size)
 	MUST(!profile_decode(data, size, "input", &p, NULL));
 	MUST(!profile_walk(data, size, "input", NULL, NULL, &rest, NULL));
 	MUST(rest.module_count == p.module_count && rest.complete == p.complete && rest.info.duration_ns == p.info.duration_ns);
+	check_copy((struct bytes){data, size}, &p);
 	check_merge((struct bytes){data, size});
 	check_replay((struct bytes){data, size}, p.sample_count);
 	profile_free(&rest);

@@ -1,11 +1,12 @@
 /*
- * generate: writes the golden samples of the current versions into a directory. Run it only when a new version is added (tests/golden/README.md):
+ * generate: writes the golden samples of the current versions into a directory. Run it only when a new version is added:
  * the samples of a version never change once they are there.
  */
 #include "formats/base/file.h"
 #include "tests/golden/sample_map.h"
 #include "tests/golden/sample_plan.h"
 #include "tests/golden/sample_profile.h"
+#include "tests/golden/stream_profile.h"
 
 #include <stdio.h>
 
@@ -30,12 +31,11 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	struct map map = sample_map();
-	struct profile profile = sample_profile();
 	struct plan plan = sample_plan();
 	int status = map_encode(&map, &w, &e);
 	int failed = save(argv[1], "map-1.rmap", status, &w, &e);
-	status = profile_encode(&profile, &w, &e);
-	failed |= save(argv[1], "profile-1.rprof", status, &w, &e);
+	status = stream_sample_profile(&w, &e);
+	failed |= save(argv[1], "profile-1.1.rprof", status, &w, &e);
 	status = plan_encode(&plan, &w, &e);
 	failed |= save(argv[1], "plan-1.rplan", status, &w, &e);
 	return failed ? 1 : 0;

@@ -4,6 +4,7 @@
  */
 #include "formats/base/file.h"
 #include "tests/fuzz/format_oracle.h"
+#include "tests/golden/stream_profile.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -59,6 +60,31 @@ static void altered_profiles_do_no_harm(void **state)
 {
 	(void)state;
 	sweep("tests/golden/profile-1.rprof", CONTAINER_PROFILE, oracle_profile);
+}
+
+/* What is accepted must be fit to be copied, course and all. */
+static int oracle_course(const uint8_t *data, size_t size)
+{
+	struct writer once = {0}, twice = {0};
+	struct err e = {0};
+	if (stream_copy(data, size, &once, &e)) {
+		assert_true(e.code > 0 && e.text[0]);
+		writer_free(&once);
+		return 0;
+	}
+	if (stream_copy(once.data, once.size, &twice, &e))
+		fail_msg("accepted, but: %s", e.text);
+	assert_int_equal(once.size, twice.size);
+	assert_memory_equal(once.data, twice.data, once.size);
+	writer_free(&once);
+	writer_free(&twice);
+	return 1;
+}
+
+static void altered_courses_do_no_harm(void **state)
+{
+	(void)state;
+	sweep("tests/golden/profile-1.1.rprof", CONTAINER_PROFILE, oracle_course);
 }
 
 static void altered_plans_do_no_harm(void **state)
@@ -123,6 +149,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(altered_maps_do_no_harm),
 	    cmocka_unit_test(altered_profiles_do_no_harm),
+	    cmocka_unit_test(altered_courses_do_no_harm),
 	    cmocka_unit_test(altered_plans_do_no_harm),
 	    cmocka_unit_test(chunk_that_claims_too_much_is_refused),
 	    cmocka_unit_test(unknown_chunks_are_skipped_or_refused_as_they_ask),

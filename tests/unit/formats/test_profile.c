@@ -1,5 +1,6 @@
 #include "formats/base/file.h"
 #include "tests/golden/sample_profile.h"
+#include "tests/golden/stream_profile.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -218,6 +219,135 @@ static void plain_samples_take_at_most_4_bytes(void **state)
 	free(p.samples);
 }
 
+/* All steps and windows of a file, in order. */
+struct collected {
+	struct profile_place *steps;
+	struct profile_window *windows;
+	size_t step_count, window_count;
+};
+
+static int collect(void *context, const struct profile *part, struct err *e)
+{
+	struct collected *c = context;
+	(void)e;
+	assert_true(part->place_count <= part->step_count);
+	for (size_t i = 1; i < part->place_count; i++)
+		assert_true(part->places[i].module > part->places[i - 1].module || part->places[i].address > part->places[i - 1].address);
+	c->steps = realloc(c->steps, (c->step_count + part->step_count + 1) * sizeof *c->steps);
+	c->windows = realloc(c->windows, (c->window_count + part->window_count + 1) * sizeof *c->windows);
+	assert_true(c->steps && c->windows);
+	for (size_t i = 0; i < part->window_count; i++) {
+		c->windows[c->window_count] = part->windows[i];
+		c->windows[c->window_count++].first_step += (uint32_t)c->step_count;
+	}
+	for (size_t i = 0; i < part->step_count; i++)
+		c->steps[c->step_count++] = part->places[part->steps[i]];
+	return 0;
+}
+
+static struct collected collect_course(const struct writer *w, struct profile *ret_rest)
+{
+	struct collected c = {0};
+	CHECK(profile_walk(w->data, w->size, "test", collect, &c, ret_rest, &e));
+	assert_int_equal(ret_rest->course.steps, c.step_count);
+	assert_int_equal(ret_rest->course.windows, c.window_count);
+	return c;
+}
+
+static void collected_free(struct collected *c)
+{
+	free(c->steps);
+	free(c->windows);
+}
+
+static void assert_steps_equal(const struct profile_place *a, const struct profile_place *b, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		assert_true(a[i].address == b[i].address && a[i].module == b[i].module);
+}
+
+static void streamed_course_is_equal(void **state)
+{
+	(void)state;
+	struct profile_window windows[SAMPLE_COURSE_WINDOWS];
+	const struct profile_place *steps = sample_course(windows);
+	struct writer w = {0};
+	struct profile rest, d;
+	CHECK(stream_sample_profile(&w, &e));
+	struct collected c = collect_course(&w, &rest);
+	assert_int_equal(c.step_count, SAMPLE_COURSE_STEPS);
+	assert_int_equal(c.window_count, SAMPLE_COURSE_WINDOWS);
+	assert_steps_equal(c.steps, steps, SAMPLE_COURSE_STEPS);
+	for (size_t i = 0; i < c.window_count; i++) {
+		assert_int_equal(c.windows[i].time_ns, windows[i].time_ns);
+		assert_int_equal(c.windows[i].thread, windows[i].thread);
+		assert_int_equal(c.windows[i].first_step, windows[i].first_step);
+		assert_int_equal(c.windows[i].step_count, windows[i].step_count);
+		assert_int_equal(c.windows[i].gap, windows[i].gap);
+	}
+	CHECK(profile_decode(w.data, w.size, "test", &d, &e));
+	assert_int_equal(d.course.steps, SAMPLE_COURSE_STEPS);
+	assert_int_equal(d.course.gaps, 1);
+	assert_null(d.steps);
+	assert_int_equal(profile_encode(&d, &w, NULL), -ERR_INTERNAL); /* it would be lost */
+	collected_free(&c);
+	profile_free(&rest);
+	profile_free(&d);
+	writer_free(&w);
+}
+
+/* A loop nest of a hundred places, in calls of odd lengths, longer than a chunk. */
+static void long_course_is_cut_into_chunks_and_small(void **state)
+{
+	(void)state;
+	enum { COUNT = 2500000, CALL = 1009 };
+	struct module_identity module = {.text_hash = 1};
+	struct profile_info info = sample_profile_info();
+	struct profile_stream *s;
+	struct profile_place *steps = calloc(COUNT, sizeof *steps);
+	struct writer w = {0};
+	struct profile rest;
+	uint64_t seed = 3;
+	uint32_t number;
+	int fd = memfd_create("profile", 0);
+	assert_non_null(steps);
+	for (size_t i = 0, at = 0; i < COUNT; i++, at = noise(&seed) % 20 ? at + 1 : noise(&seed) % 100)
+		steps[i] = (struct profile_place){0x400000 + 23 * (at % 100), 0};
+	CHECK(profile_stream_open(fd, "memfd", &info, &s, &e));
+	CHECK(profile_stream_module(s, &module, &number, &e));
+	for (size_t i = 0; i < COUNT; i += CALL) {
+		struct profile_window window = {.thread = 1, .gap = !i};
+		CHECK(profile_stream_course(s, &window, steps + i, COUNT - i < CALL ? COUNT - i : CALL, &e));
+	}
+	CHECK(profile_stream_close(s, &info, &e));
+	CHECK(stream_take(fd, &w, &e));
+	struct collected c = collect_course(&w, &rest);
+	assert_int_equal(c.step_count, COUNT);
+	assert_int_equal(c.window_count, 3);
+	assert_int_equal(rest.course.gaps, 1);
+	assert_steps_equal(c.steps, steps, COUNT);
+	printf("%.3f bytes per step\n", (double)w.size / COUNT);
+	assert_true(w.size < COUNT / 3);
+	collected_free(&c);
+	profile_free(&rest);
+	writer_free(&w);
+	free(steps);
+}
+
+static void step_of_a_module_that_was_not_added_is_refused(void **state)
+{
+	(void)state;
+	struct profile_info info = sample_profile_info();
+	struct profile_place step = {.module = 0};
+	struct profile_window window = {0};
+	struct profile_stream *s;
+	int fd = memfd_create("profile", 0);
+	CHECK(profile_stream_open(fd, "memfd", &info, &s, &e));
+	assert_int_equal(profile_stream_course(s, &window, &step, 1, NULL), -ERR_INTERNAL);
+	CHECK(profile_stream_close(s, &info, &e));
+	close(fd);
+}
+
 static void broken_profiles_are_refused_with_their_own_text(void **state)
 {
 	(void)state;
@@ -257,6 +387,9 @@ int main(void)
 	    cmocka_unit_test(streamed_profile_is_equal),
 	    cmocka_unit_test(killed_recorder_leaves_what_was_flushed),
 	    cmocka_unit_test(sample_of_a_module_that_was_not_added_is_refused),
+	    cmocka_unit_test(streamed_course_is_equal),
+	    cmocka_unit_test(long_course_is_cut_into_chunks_and_small),
+	    cmocka_unit_test(step_of_a_module_that_was_not_added_is_refused),
 	    cmocka_unit_test(plain_samples_take_at_most_4_bytes),
 	    cmocka_unit_test(broken_profiles_are_refused_with_their_own_text),
 	};
