@@ -1,6 +1,7 @@
 #include "apply/inject.h"
 
 #include "formats/base/elfhead.h"
+#include "formats/base/restart.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -54,7 +55,7 @@ void inject_stub_encode(const struct user_regs_struct *r, const struct inject_re
 {
 	uint64_t rax = r->rax, pc = r->rip;
 	/* Without a tracer nobody restarts the interrupted call, so the stub makes it again (as the kernel would). */
-	if (tracee_restarts(r)) {
+	if (restart_by_kernel(r)) {
 		rax = (int64_t)r->rax == -ERESTART_RESTARTBLOCK ? SYS_restart_syscall : r->orig_rax;
 		pc -= 2;
 	}

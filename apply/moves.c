@@ -1,5 +1,7 @@
 #include "apply/moves.h"
 
+#include "formats/base/restart.h"
+
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ptrace.h>
@@ -91,7 +93,7 @@ raddr moves_into_image(const struct moves *m, raddr pc)
 static bool move_thread(const struct moves *m, struct tracee *tracee)
 {
 	raddr pc = {tracee->registers.rip}, to = moves_into_image(m, pc);
-	if (!to.v || (tracee_restarts(&tracee->registers) && moves_into_image(m, (raddr){pc.v - 2}).v != to.v - 2))
+	if (!to.v || (restart_by_kernel(&tracee->registers) && moves_into_image(m, (raddr){pc.v - 2}).v != to.v - 2))
 		return false;
 	tracee->moved_from = pc.v;
 	tracee->registers.rip = to.v;
@@ -108,7 +110,7 @@ uint32_t moves_out_of_patches(const struct moves *m, struct patch_set *set, stru
 			continue;
 		raddr pc = {tracee->registers.rip};
 		struct patch *hit[2] = {patch_inside(set, pc), NULL};
-		if (tracee_restarts(&tracee->registers))
+		if (restart_by_kernel(&tracee->registers))
 			hit[1] = patch_inside(set, (raddr){pc.v - 2});
 		if (!hit[0] && !hit[1])
 			continue;

@@ -1,6 +1,7 @@
 #include "apply/tracee.h"
 
 #include "apply/fault.h"
+#include "formats/base/restart.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -19,12 +20,6 @@
 #define POLL_NANOSECONDS 20000
 #define FINI_LIMIT 1000000000ull
 #define STORM_ROUNDS 1000
-
-/* What the kernel leaves in rax of an interrupted call until it is restarted or turned into EINTR (include/linux/errno.h). */
-#define ERESTARTSYS 512
-#define ERESTARTNOINTR 513
-#define ERESTARTNOHAND 514
-#define ERESTART_RESTARTBLOCK 516
 
 uint64_t monotonic_now(void)
 {
@@ -415,77 +410,8 @@ int tracee_attach(const struct target *t, pid_t tid, uint64_t limit, struct trac
 	return 0;
 }
 
-/* Is a signal waiting that the thread would take? Looks at most at 64 of each queue and then says yes. */
-static bool signal_waits(pid_t tid)
-{
-	uint64_t blocked = 0;
-	siginfo_t infos[8];
-	if (tracee_request(PTRACE_GETSIGMASK, tid, sizeof blocked, (uintptr_t)&blocked))
-		return true;
-	for (unsigned shared = 0; shared < 2; shared++) {
-		struct __ptrace_peeksiginfo_args ask = {.flags = shared ? PTRACE_PEEKSIGINFO_SHARED : 0, .nr = 8};
-		for (ask.off = 0; ask.off < 64; ask.off += 8) {
-			long got = tracee_request(PTRACE_PEEKSIGINFO, tid, (uintptr_t)&ask, (uintptr_t)infos);
-			for (long i = 0; i < got; i++)
-				if (infos[i].si_signo > 0 && !(blocked >> (infos[i].si_signo - 1) & 1))
-					return true;
-			if (got < 8)
-				break;
-		}
-		if (ask.off >= 64)
-			return true;
-	}
-	return false;
-}
-
-/* Calls that answer EINTR to a mere stop (measured on Linux 6.18); EINTR means that nothing was done, so they can be made again. */
-static bool shows_stop(uint64_t number)
-{
-	switch (number) {
-	case SYS_epoll_wait:
-	case SYS_epoll_pwait:
-	case SYS_epoll_pwait2:
-	case SYS_rt_sigtimedwait:
-	case SYS_semop:
-	case SYS_semtimedop:
-	case SYS_io_getevents:
-	case SYS_io_pgetevents:
-	case SYS_io_uring_enter:
-	/* Sockets with SO_RCVTIMEO or SO_SNDTIMEO. */
-	case SYS_accept:
-	case SYS_accept4:
-	case SYS_connect:
-	case SYS_recvfrom:
-	case SYS_recvmsg:
-	case SYS_recvmmsg:
-	case SYS_sendto:
-	case SYS_sendmsg:
-	case SYS_sendmmsg:
-	case SYS_read:
-	case SYS_readv:
-	case SYS_write:
-	case SYS_writev:
-		return true;
-	default:
-		return false;
-	}
-}
-
 void tracee_hide_stop(struct tracee *tracee)
 {
-	struct user_regs_struct *r = &tracee->registers;
-	if (tracee->signal || (int64_t)r->rax != -EINTR || !shows_stop(r->orig_rax) || signal_waits(tracee->tid))
-		return;
-	r->rax = r->orig_rax;
-	r->rip -= 2;
-	r->orig_rax = (unsigned long long)-1;
-	tracee->changed = true;
-}
-
-bool tracee_restarts(const struct user_regs_struct *registers)
-{
-	int64_t result = (int64_t)registers->rax;
-	if ((int64_t)registers->orig_rax < 0)
-		return false;
-	return result == -ERESTARTSYS || result == -ERESTARTNOINTR || result == -ERESTARTNOHAND || result == -ERESTART_RESTARTBLOCK;
+	if (!tracee->signal && restart_call(tracee->tid, &tracee->registers))
+		tracee->changed = true;
 }

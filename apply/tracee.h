@@ -67,10 +67,8 @@ int tracee_wait(struct tracee *tracee, uint64_t deadline, int *ret_status, struc
 /* The tids of the process, at most `room`; how many. */
 uint32_t tracee_list(const struct target *t, pid_t *tids, uint32_t room);
 
-/* If the stop made a call return EINTR that the program would not have seen, rewinds `registers` to make the call again. */
+/* Hides the stop from a call that it interrupted: formats/base/restart.h. */
 void tracee_hide_stop(struct tracee *tracee);
-/* Was a call interrupted that the kernel (or tracee_hide_stop) makes again by stepping back over its 2-byte instruction? */
-bool tracee_restarts(const struct user_regs_struct *registers);
 
 /* ptrace(2) behind a fault step. -1 with errno. */
 long tracee_request(int request, pid_t tid, uintptr_t address, uintptr_t data);

@@ -6,6 +6,7 @@
 #include "apply/moves.h"
 #include "apply/stack.h"
 #include "apply/tracee.h"
+#include "formats/base/restart.h"
 
 #include <inttypes.h>
 #include <stdarg.h>
@@ -114,7 +115,7 @@ static void walk_thread(struct undo *u, struct tracee *tracee)
 static bool move_home(struct undo *u, struct tracee *tracee, struct undo_report *report)
 {
 	raddr pc = {tracee->registers.rip};
-	bool restarts = tracee_restarts(&tracee->registers);
+	bool restarts = restart_by_kernel(&tracee->registers);
 	if (!in_image(u, pc) && !(restarts && in_image(u, (raddr){pc.v - 2})))
 		return true;
 	raddr home = original_of(u, pc, restarts);
