@@ -86,7 +86,7 @@ static const struct procmap *header_of(const struct procmaps *maps, const struct
 }
 
 /* Room behind the end of the segment in its last page: code that is mapped but belongs to nobody. */
-static bool find_tail(const struct target *t, const struct procmap *m, raddr *ret_stub)
+static bool find_tail(const struct target *t, const struct procmap *m, uint64_t size, raddr *ret_stub)
 {
 	const struct procmap *header = header_of(&t->maps, m);
 	struct elf_source source;
@@ -102,7 +102,7 @@ static bool find_tail(const struct target *t, const struct procmap *m, raddr *re
 		if (s->type != ELFHEAD_LOAD || !(s->flags & ELFHEAD_EXECUTE) || s->memory_size != s->file_size)
 			continue;
 		uint64_t end = (s->address.v + bias + s->file_size + 15) & ~(uint64_t)15;
-		if (end >= m->start.v && end < m->end.v && m->end.v - end >= INJECT_STUB_SIZE && m->end.v - end < 4096) {
+		if (end >= m->start.v && end < m->end.v && m->end.v - end >= size && m->end.v - end < 4096) {
 			ret_stub->v = end;
 			return true;
 		}
@@ -110,16 +110,20 @@ static bool find_tail(const struct target *t, const struct procmap *m, raddr *re
 	return false;
 }
 
+int inject_find_room(const struct target *t, uint64_t size, raddr *ret_room, struct err *e)
+{
+	for (size_t k = 0; k < t->maps.count; k++) {
+		const struct procmap *m = &t->maps.maps[k];
+		if (m->execute && m->read && !m->shared && m->inode && find_tail(t, m, size, ret_room))
+			return 0;
+	}
+	return err_set(e, ERR_REFUSED, "process %d: no executable segment leaves %" PRIu64 " bytes free in its last page", t->pid, size);
+}
+
 static int find_stub(struct inject *i, struct err *e)
 {
-	const struct procmaps *maps = &i->target->maps;
-	for (size_t k = 0; k < maps->count; k++) {
-		const struct procmap *m = &maps->maps[k];
-		if (m->execute && m->read && !m->shared && m->inode && find_tail(i->target, m, &i->stub))
-			return target_read(i->target, i->stub, i->saved, sizeof i->saved, e);
-	}
-	return err_set(e, ERR_REFUSED, "process %d: no executable segment leaves %d bytes free in its last page", i->target->pid,
-		       INJECT_STUB_SIZE);
+	int status = inject_find_room(i->target, sizeof i->saved, &i->stub, e);
+	return status ? status : target_read(i->target, i->stub, i->saved, sizeof i->saved, e);
 }
 
 /* Is the thread inside a restartable sequence? Sending it elsewhere and back would look like an uninterrupted run to it. */
@@ -258,18 +262,12 @@ static int come_home(struct inject *i, struct err *e)
 /* A signal came while the thread was on its way: give it its registers, let it take the signal, and take the thread again as it is then. */
 static int pass_signal(struct inject *i, struct err *e)
 {
-	int stop;
-	pid_t tid = i->tracee.tid;
-	do {
-		if ((i->away || i->tracee.changed) && tracee_request(PTRACE_SETREGS, tid, 0, (uintptr_t)&i->original))
-			return err_set(e, ERR_GONE, "thread %d ended", tid);
-		i->away = i->tracee.changed = false;
-		if (tracee_request(PTRACE_INTERRUPT, tid, 0, 0) || tracee_request(PTRACE_CONT, tid, 0, (uintptr_t)i->tracee.signal))
-			return err_set(e, ERR_GONE, "thread %d ended", tid);
-		int status = tracee_wait(&i->tracee, monotonic_now() + CALL_LIMIT, &stop, e);
-		if (status)
-			return status;
-	} while (i->tracee.signal);
+	if ((i->away || i->tracee.changed) && tracee_request(PTRACE_SETREGS, i->tracee.tid, 0, (uintptr_t)&i->original))
+		return err_set(e, ERR_GONE, "thread %d ended", i->tracee.tid);
+	i->away = i->tracee.changed = false;
+	int status = tracee_settle(&i->tracee, CALL_LIMIT, e);
+	if (status)
+		return status;
 	tracee_hide_stop(&i->tracee);
 	i->original = i->tracee.registers;
 	return 0;

@@ -77,6 +77,9 @@ void inject_end(struct inject *i);
 int inject_map(struct inject *i, raddr address, uint64_t size, int protection, struct err *e) MUST_CHECK;
 int inject_unmap(struct inject *i, raddr address, uint64_t size, struct err *e) MUST_CHECK;
 
+/* Where `size` bytes that belong to nobody stand behind the end of an executable segment. ERR_REFUSED when there are none. Target unchanged. */
+int inject_find_room(const struct target *t, uint64_t size, raddr *ret_room, struct err *e) MUST_CHECK;
+
 /* The bytes of the stub that goes back to `registers`; `revert` may be NULL. */
 void inject_stub_encode(const struct user_regs_struct *registers, const struct inject_revert *revert, uint8_t code[INJECT_STUB_SIZE]);
 

@@ -255,7 +255,7 @@ static int check_status(struct target *t, const char *status, struct err *e)
 	if (state && (*state == 'Z' || *state == 'X') && !living_task(t->pid))
 		return err_set(e, ERR_GONE, "process %d is a zombie", t->pid);
 	pid_t tracer = (pid_t)status_number(status, "TracerPid");
-	if (tracer) {
+	if (tracer && !(t->held && tracer == getpid())) {
 		char name[64];
 		target_name(tracer, name, sizeof name);
 		return err_set(e, ERR_REFUSED, "process %d is already traced by process %d (%s)", t->pid, tracer, name);
@@ -263,7 +263,7 @@ static int check_status(struct target *t, const char *status, struct err *e)
 	long seccomp = status_number(status, "Seccomp");
 	if (seccomp == 1)
 		return err_set(e, ERR_REFUSED, "process %d is in strict seccomp mode", t->pid);
-	t->seccomp_filter = seccomp == 2;
+	t->seccomp_filter = seccomp == 2 && !t->filter_passes;
 	const char *features = status_field(status, "x86_Thread_features");
 	size_t length = features ? strcspn(features, "\n") : 0;
 	if (features && memmem(features, length, "shstk", 5))

@@ -21,6 +21,8 @@ struct target {
 	int pidfd, mem_fd, task_fd, lock_fd;
 	uint64_t start_time;  /* clock ticks after boot, /proc/PID/stat field 22 */
 	bool seccomp_filter;  /* injected calls need PTRACE_O_SUSPEND_SECCOMP */
+	bool filter_passes;   /* set by the caller: the filter is known to let injected calls through, it need not be suspended */
+	pid_t held;	      /* set by the caller: this thread is attached to this process and stopped, and is left so; 0 = none */
 	struct procmaps maps; /* of the last target_refresh */
 };
 

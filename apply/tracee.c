@@ -19,7 +19,9 @@
 
 #define POLL_NANOSECONDS 20000
 #define FINI_LIMIT 1000000000ull
+#define SETTLE_LIMIT 1000000000ull
 #define STORM_ROUNDS 1000
+#define HELD_STOP (PTRACE_EVENT_STOP << 16 | SIGTRAP << 8 | 0x7f) /* as waitpid says it of a thread that was interrupted */
 
 uint64_t monotonic_now(void)
 {
@@ -119,7 +121,7 @@ static int refuse_seize(const struct target *t, pid_t tid, int cause, struct err
 /* 1: attached, 0: the thread is gone or a zombie, negative: error. */
 static int seize(const struct target *t, pid_t tid, struct err *e)
 {
-	if (tracee_request(PTRACE_SEIZE, tid, 0, 0) == 0)
+	if (tid == t->held || tracee_request(PTRACE_SEIZE, tid, 0, 0) == 0)
 		return 1;
 	int cause = errno;
 	if (cause == ESRCH)
@@ -159,23 +161,11 @@ static int seize_new(struct tracees *s, struct err *e)
 		if (status < 0)
 			return status;
 		if (status) {
-			s->list[s->count++] = (struct tracee){.tid = tids[i], .state = TRACEE_SEIZED};
+			s->list[s->count++] = (struct tracee){.tid = tids[i], .state = TRACEE_SEIZED, .held = tids[i] == s->target->held};
 			added++;
 		}
 	}
 	return added;
-}
-
-static void interrupt_new(struct tracees *s)
-{
-	for (uint32_t i = 0; i < s->count; i++) {
-		struct tracee *tracee = &s->list[i];
-		if (tracee->state != TRACEE_SEIZED)
-			continue;
-		if (!s->stop_begin)
-			s->stop_begin = monotonic_now();
-		tracee->state = tracee_request(PTRACE_INTERRUPT, tracee->tid, 0, 0) ? TRACEE_GONE : TRACEE_PENDING;
-	}
 }
 
 /* Takes note of a stop: its kind and the registers. */
@@ -193,6 +183,22 @@ static void enter_stop(struct tracee *tracee, int status)
 		tracee->state = TRACEE_GONE;
 	else
 		tracee->state = TRACEE_STOPPED;
+}
+
+static void interrupt_new(struct tracees *s)
+{
+	for (uint32_t i = 0; i < s->count; i++) {
+		struct tracee *tracee = &s->list[i];
+		if (tracee->state != TRACEE_SEIZED)
+			continue;
+		if (!s->stop_begin)
+			s->stop_begin = monotonic_now();
+		if (tracee->held) {
+			enter_stop(tracee, HELD_STOP);
+			continue;
+		}
+		tracee->state = tracee_request(PTRACE_INTERRUPT, tracee->tid, 0, 0) ? TRACEE_GONE : TRACEE_PENDING;
+	}
 }
 
 /* Takes in whatever stops are there; the number of threads that are still to stop. `ret_progress`: was there any? */
@@ -330,7 +336,10 @@ void tracee_detach(struct tracee *tracee)
 		return;
 	if (tracee->changed)
 		tracee_request(PTRACE_SETREGS, tracee->tid, 0, (uintptr_t)&tracee->registers);
-	tracee_request(PTRACE_DETACH, tracee->tid, 0, (uintptr_t)tracee->signal);
+	if (!tracee->held)
+		tracee_request(PTRACE_DETACH, tracee->tid, 0, (uintptr_t)tracee->signal);
+	else if (tracee->signal && tracee_settle(tracee, SETTLE_LIMIT, NULL))
+		tracee->signal = 0; /* it was killed, by this signal perhaps */
 	tracee->state = TRACEE_GONE;
 }
 
@@ -393,16 +402,35 @@ int tracee_wait(struct tracee *tracee, uint64_t deadline, int *ret_status, struc
 	}
 }
 
+int tracee_settle(struct tracee *tracee, uint64_t limit, struct err *e)
+{
+	uint64_t deadline = monotonic_now() + limit;
+	do {
+		int stop;
+		if (tracee_request(PTRACE_INTERRUPT, tracee->tid, 0, 0) ||
+		    tracee_request(PTRACE_CONT, tracee->tid, 0, (uintptr_t)tracee->signal))
+			return err_set(e, ERR_GONE, "thread %d ended", tracee->tid);
+		int status = tracee_wait(tracee, deadline, &stop, e);
+		if (status)
+			return status;
+	} while (tracee->signal);
+	return 0;
+}
+
 int tracee_attach(const struct target *t, pid_t tid, uint64_t limit, struct tracee *ret_tracee, struct err *e)
 {
-	struct tracee tracee = {.tid = tid};
-	int status = seize(t, tid, e);
+	struct tracee tracee = {.tid = tid, .held = tid == t->held};
+	int stop, status = seize(t, tid, e);
 	if (status < 0)
 		return status;
-	if (!status || tracee_request(PTRACE_INTERRUPT, tid, 0, 0))
+	if (!status || (!tracee.held && tracee_request(PTRACE_INTERRUPT, tid, 0, 0)))
 		return err_set(e, ERR_GONE, "thread %d ended", tid);
-	int stop;
-	status = tracee_wait(&tracee, monotonic_now() + limit, &stop, e);
+	if (tracee.held)
+		enter_stop(&tracee, HELD_STOP);
+	else
+		status = tracee_wait(&tracee, monotonic_now() + limit, &stop, e);
+	if (!status && tracee.state == TRACEE_GONE)
+		status = err_set(e, ERR_GONE, "thread %d ended", tid);
 	if (status)
 		return status;
 	tracee_hide_stop(&tracee);

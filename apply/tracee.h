@@ -5,6 +5,8 @@
  * to the program although no signal came (epoll_wait, semop and others: signal(7), "Interruption of system calls and library functions by
  * stop signals"); tracee_hide_stop rewinds those. EXITKILL is never set: when this process dies the kernel lets every thread run on.
  *
+ * The thread target.held is attached and stopped already, by whoever asks for all this; it takes part in every stop, and stays stopped after it.
+ *
  * All memory is taken by tracees_init: between stop and resume nothing is allocated and no file is opened.
  */
 #ifndef APPLY_TRACEE_H
@@ -31,6 +33,7 @@ struct tracee {
 	pid_t tid;
 	uint8_t state;	     /* enum tracee_state */
 	bool changed;	     /* registers are to be written back before it runs */
+	bool held;	     /* target.held: stopped before and after */
 	int signal;	     /* delivery of this signal was interrupted; handed back when it runs on. 0 = none */
 	uint64_t moved_from; /* the PC before moves_out_of_patches changed it; 0 = it did not */
 	struct user_regs_struct registers;
@@ -59,7 +62,12 @@ void tracees_resume(struct tracees *s);
 
 /* Attaches and stops one thread. ERR_GONE, ERR_BUSY, ERR_REFUSED as above. */
 int tracee_attach(const struct target *t, pid_t tid, uint64_t limit, struct tracee *ret_tracee, struct err *e) MUST_CHECK;
-/* Lets one stopped thread run. */
+/*
+ * From any stop to that of PTRACE_INTERRUPT, from which an interrupted call is restarted by the kernel. The signal whose delivery was interrupted
+ * is handed back first, so a handler may begin; otherwise no instruction is executed. ERR_GONE, ERR_BUSY.
+ */
+int tracee_settle(struct tracee *tracee, uint64_t limit, struct err *e) MUST_CHECK;
+/* Lets one stopped thread run, unless it is held: it only gets its registers back then. */
 void tracee_detach(struct tracee *tracee);
 /* Waits for the next stop of one thread until monotonic time `deadline`. -ERR_BUSY: none came. */
 int tracee_wait(struct tracee *tracee, uint64_t deadline, int *ret_status, struct err *e) MUST_CHECK;
