@@ -24,7 +24,7 @@ LDFLAGS  := -pthread $(if $(SAN),-fsanitize=$(SAN))
 # Third parties are fenced: each library is linked only by the tools listed here (tests/layers.sh checks includes).
 LIBS_formats := -llz4 -lxxhash -ljansson
 LIBS_analyze := -lelf -ldwarf -lZydis -lcapstone
-LIBS_profile := -lpfm -lzstd
+LIBS_profile := -lpfm -lzstd -lZydis
 LIBS_apply   :=
 LIBS_dump    :=
 

@@ -1,4 +1,5 @@
 #include "profile/commands.h"
+#include "profile/emulate/emulate.h"
 #include "profile/exact/exact.h"
 #include "profile/output.h"
 #include "profile/record.h"
@@ -15,6 +16,8 @@
 #include <unistd.h>
 
 enum { EXACT_RATE = 4999, EXACT_ROUNDS = 2 };
+enum { EMULATE_WINDOW = 50000, EMULATE_WINDOW_MAX = 10000000 };
+static const double EMULATE_SECONDS = 5, EMULATE_SHARE = 0.25;
 static const double EXACT_SAMPLE_SECONDS = 2, EXACT_MAX_SECONDS = 1.5, EXACT_MAX_SLOWDOWN = 3;
 
 /* Ctrl-C and its relatives become readable instead of deadly, so that the file gets its end. */
@@ -205,6 +208,101 @@ static int run_exact(const struct cli *cli, const char *name, int stop, struct e
 	return 0;
 }
 
+/* --- emulation --- */
+
+static void show_windows(void *context, const struct emulate_progress *p)
+{
+	(void)context;
+	fprintf(stderr, "\r%5.1f s  %" PRIu64 " windows  %.1f million instructions ", (double)p->elapsed_ns / 1e9, p->windows,
+		(double)p->instructions / 1e6);
+}
+
+static void print_emulated(FILE *out, const struct emulate_result *r, const char *name)
+{
+	fprintf(out, "source: emulation, %" PRIu64 " windows of up to %" PRIu64 " instructions in %.2f s\n", r->windows, r->info.period,
+		(double)r->info.duration_ns / 1e9);
+	fprintf(out,
+		"%" PRIu64 " instructions, %" PRIu64 " taken branches, %" PRIu64 " system calls of %" PRIu64 " threads in %" PRIu64
+		" modules\n",
+		r->instructions, r->branches, r->calls, r->threads, r->modules);
+	fprintf(out, "a thread at a time stood still, for %.1f ms at most and %.2f s in all\n", (double)r->held_max_ns / 1e6,
+		(double)r->held_ns / 1e9);
+	fprintf(out, "ends of windows:");
+	for (int i = 0; i < CPU_ENDS; i++)
+		if (r->ends[i])
+			fprintf(out, " %" PRIu64 " %s,", r->ends[i], cpu_end_name(i));
+	fprintf(out, " %" PRIu64 " with a wrong forecast, thrown away; %" PRIu64 " empty\n", r->wrong, r->empty);
+	if (r->target_exited)
+		fprintf(out, "the target exited while it was recorded\n");
+	if (r->bytes)
+		fprintf(out, "%s: %" PRIu64 " bytes (%.2f per branch)\n", name, r->bytes,
+			r->branches ? (double)r->bytes / (double)r->branches : 0);
+}
+
+static int print_emulated_json(FILE *out, const struct emulate_result *r, const char *name, struct err *e)
+{
+	json_t *ends = json_object();
+	for (int i = 0; i < CPU_ENDS; i++)
+		json_object_set_new(ends, cpu_end_name(i), json_integer((json_int_t)r->ends[i]));
+	json_t *root = json_pack(
+	    "{s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:b, s:I, s:o}", "file", name, "source",
+	    profile_source_name(r->info.source), "event", r->info.event, "windows", (json_int_t)r->windows, "instructions",
+	    (json_int_t)r->instructions, "branches", (json_int_t)r->branches, "calls", (json_int_t)r->calls, "wrong", (json_int_t)r->wrong,
+	    "empty", (json_int_t)r->empty, "threads", (json_int_t)r->threads, "modules", (json_int_t)r->modules, "unattributed",
+	    (json_int_t)r->unattributed, "held_ns", (json_int_t)r->held_ns, "held_max_ns", (json_int_t)r->held_max_ns, "seconds",
+	    (double)r->info.duration_ns / 1e9, "target_exited", (int)r->target_exited, "bytes", (json_int_t)r->bytes, "ends", ends);
+	if (!root)
+		return err_set(e, ERR_MEMORY, "no memory for JSON");
+	json_dumpf(root, out, JSON_INDENT(2) | JSON_PRESERVE_ORDER);
+	fputc('\n', out);
+	json_decref(root);
+	return 0;
+}
+
+static int read_emulate_options(const struct cli *cli, int stop, struct emulate_options *ret_options, struct err *e)
+{
+	*ret_options = (struct emulate_options){
+	    .pid = (pid_t)cli_number(cli, "pid", 0),
+	    .seconds = cli_real(cli, "seconds", EMULATE_SECONDS),
+	    .instructions = cli_number(cli, "window", EMULATE_WINDOW),
+	    .share = cli_real(cli, "share", EMULATE_SHARE),
+	    .stop_fd = stop,
+	    .progress = isatty(STDERR_FILENO) ? show_windows : NULL,
+	};
+	if (!ret_options->instructions || ret_options->instructions > EMULATE_WINDOW_MAX)
+		return err_set(e, ERR_USAGE, "--window must be between 1 and %d", EMULATE_WINDOW_MAX);
+	if (!(ret_options->share > 0 && ret_options->share <= 1))
+		return err_set(e, ERR_USAGE, "--share must be above 0 and at most 1");
+	return 0;
+}
+
+static int run_emulated(const struct cli *cli, const char *path, int stop, struct err *e)
+{
+	struct emulate_options options;
+	struct emulate_result result;
+	struct output output;
+	int status = read_emulate_options(cli, stop, &options, e);
+	if (!status)
+		status = output_open(path, &output, e);
+	if (status)
+		return status;
+	status = emulate_run(&options, output.fd, output.name, &result, e);
+	if (options.progress)
+		fputs("\r\033[K", stderr);
+	if (status) {
+		output_abandon(&output);
+		return status;
+	}
+	status = output_close(&output, e);
+	FILE *out = output.is_stdout ? stderr : stdout;
+	if (!status && cli_json(cli))
+		status = print_emulated_json(out, &result, output.name, e);
+	else if (!status)
+		print_emulated(out, &result, output.name);
+	emulate_result_free(&result);
+	return status;
+}
+
 /* Nothing that belongs to sampling was asked for, and the samples would have no branch stacks. */
 static bool chooses_exact(const struct cli *cli, const struct record_options *o)
 {
@@ -240,6 +338,11 @@ static int run(const struct cli *cli, struct err *e)
 	if (stop < 0)
 		return stop;
 	options.stop_fd = stop;
+	if (cli_has(cli, "emulate")) {
+		status = run_emulated(cli, cli_string(cli, "output", name), stop, e);
+		close(stop);
+		return status;
+	}
 	if (chooses_exact(cli, &options)) {
 		status = run_exact(cli, cli_string(cli, "output", name), stop, e);
 		if (!status || cli_has(cli, "exact") || status == -ERR_INCONSISTENT || status == -ERR_GONE || was_told_to_stop(stop)) {
@@ -276,6 +379,9 @@ static const struct cli_option options[] = {
     {"exact", 0, CLI_FLAG, NULL, "live counting: exact executions and branches without a PMU; changes the process for a moment"},
     {"max-seconds", 0, CLI_REAL, "S", "with --exact: count for at most so long (default 1.5)"},
     {"max-slowdown", 0, CLI_REAL, "X", "with --exact: stop when the process becomes so many times slower (default 3)"},
+    {"emulate", 0, CLI_FLAG, NULL, "branch stacks without hardware: works out what a stopped thread will execute; changes nothing"},
+    {"window", 0, CLI_NUMBER, "N", "with --emulate: instructions in a row (default 50000)"},
+    {"share", 0, CLI_REAL, "X", "with --emulate: part of the time that one thread stands still (default 0.25)"},
     {"samples", 0, CLI_FLAG, NULL, "samples only: never change the process"},
     {"rate", 0, CLI_NUMBER, "HZ", "samples per second of CPU time (default 499 for clock events, else 1999)"},
     {"event", 'e', CLI_STRING, "EVENT", "event name for libpfm4, e.g. cycles, cpu-clock (default: the best there is)"},

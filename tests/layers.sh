@@ -23,7 +23,8 @@ for tool in analyze profile apply dump; do
 	may_include "$tool" "formats/|$tool/"
 done
 only_in 'libelf|gelf|elfutils|dwarf|libdwarf' 'analyze/elf/'
-only_in 'Zydis|capstone' 'analyze/code/'
+only_in 'Zydis' 'analyze/code/|profile/emulate/op'
+only_in 'capstone' 'analyze/code/'
 only_in 'perfmon' 'profile/event'
 only_in 'lz4|xxhash' 'formats/'
 only_in 'zstd' 'profile/import/zstream'
