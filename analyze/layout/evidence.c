@@ -138,14 +138,20 @@ static int add_transfer(struct gather *g, uint64_t from, uint64_t to, uint64_t c
 	return 0;
 }
 
-/* Everything between where one branch landed and where the next one left was executed, `count` times. */
+/*
+ * Everything between where one branch landed and where the next one left was executed, `count` times. A block counts when its start was: after the
+ * return from each of its calls a range begins inside of it.
+ */
 static void add_range(struct gather *g, uint64_t start, uint64_t end, uint64_t count)
 {
 	uint32_t first = block_of(g, start), last = block_of(g, end);
 	if (first == MAP_NONE || last == MAP_NONE || last < first || last - first > 4096)
 		return;
-	g->fell[first] += count;
-	g->fell[last + 1] -= count;
+	bool inside = map_vaddr(g->map, g->map->blocks[first].start).v != start;
+	if (!inside || last > first) {
+		g->fell[first + inside] += count;
+		g->fell[last + 1] -= count;
+	}
 	for (uint32_t b = first; b < last; b++)
 		if (g->map->blocks[b].terminator == MAP_BRANCH)
 			g->ev->next[b] += count;
