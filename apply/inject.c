@@ -150,7 +150,7 @@ static bool in_rseq(const struct target *t, const struct tracee *tracee)
 
 static bool in_call(const struct tracee *tracee)
 {
-	return (int64_t)tracee->registers.orig_rax >= 0 || tracee->changed;
+	return (int64_t)tracee->registers.orig_rax >= 0;
 }
 
 static int set_options(const struct target *t, const struct tracee *tracee, struct err *e)
@@ -268,7 +268,6 @@ static int pass_signal(struct inject *i, struct err *e)
 	int status = tracee_settle(&i->tracee, CALL_LIMIT, e);
 	if (status)
 		return status;
-	tracee_hide_stop(&i->tracee);
 	i->original = i->tracee.registers;
 	return 0;
 }

@@ -112,7 +112,7 @@ static int take_lock(struct target *t, struct err *e)
 	return err_set_errno(e, errno, "lock socket");
 }
 
-/* A task of the process that still has an address space: the leader, or another when the leader has exited. 0 if there is none. */
+/* Of the process with this number: as target_living_task. */
 static pid_t living_task(pid_t pid)
 {
 	char path[64], text[STATUS_SIZE];
@@ -139,6 +139,18 @@ static pid_t living_task(pid_t pid)
 		}
 	close(fd);
 	return found;
+}
+
+pid_t target_living_task(const struct target *t)
+{
+	return living_task(t->pid);
+}
+
+bool target_has_task(const struct target *t, pid_t tid)
+{
+	char name[16];
+	snprintf(name, sizeof name, "%d", tid);
+	return faccessat(t->task_fd, name, F_OK, 0) == 0;
 }
 
 static int open_descriptors(struct target *t, struct err *e)

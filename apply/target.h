@@ -42,6 +42,12 @@ int target_check(struct target *t, struct err *e) MUST_CHECK;
 /* Is the address space still the one that was opened? ERR_GONE if not. Cheap: one read. */
 int target_alive(const struct target *t, struct err *e) MUST_CHECK;
 
+/* A task of the process that still has its memory: the leader, or another when the leader has exited. 0: there is none. */
+pid_t target_living_task(const struct target *t);
+
+/* Is `tid` a thread of this process, whatever happened to its number? Opens nothing. */
+bool target_has_task(const struct target *t, pid_t tid);
+
 /* Reads the mappings anew. */
 int target_refresh(struct target *t, struct err *e) MUST_CHECK;
 

@@ -6,7 +6,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <linux/kcmp.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,7 +17,9 @@
 #include <unistd.h>
 
 #define POLL_NANOSECONDS 20000
+#define POLLS_TO_REAP 256u /* looks for threads that died in their stop */
 #define FINI_LIMIT 1000000000ull
+#define STRANGER_LIMIT 100000000ull
 #define SETTLE_LIMIT 1000000000ull
 #define STORM_ROUNDS 1000
 #define HELD_STOP (PTRACE_EVENT_STOP << 16 | SIGTRAP << 8 | 0x7f) /* as waitpid says it of a thread that was interrupted */
@@ -44,11 +45,16 @@ long tracee_request(int request, pid_t tid, uintptr_t address, uintptr_t data)
 
 int tracees_init(struct target *t, struct tracees *ret_tracees, struct err *e)
 {
-	struct tracees s = {.target = t, .list = calloc(TRACEES_MAX, sizeof *s.list)};
-	if (!s.list)
-		return err_set(e, ERR_MEMORY, "no memory for the thread list");
-	*ret_tracees = s;
-	return 0;
+	struct tracees s = {.target = t, .status_fd = -1, .list = calloc(TRACEES_MAX, sizeof *s.list)};
+	int status = s.list ? sharers_open(t, &s.sharers, e) : err_set(e, ERR_MEMORY, "no memory for the thread list");
+	/* Beside the descriptor of the task directory, which stays that of this process whatever happens to its number. */
+	if (!status && (s.status_fd = openat(t->task_fd, "../status", O_RDONLY | O_CLOEXEC)) < 0)
+		status = err_set(e, ERR_GONE, "process %d ended", t->pid);
+	if (status)
+		tracees_fini(&s);
+	else
+		*ret_tracees = s;
+	return status;
 }
 
 uint32_t tracee_list(const struct target *t, pid_t *tids, uint32_t room)
@@ -82,6 +88,36 @@ static struct tracee *find_tracee(struct tracees *s, pid_t tid)
 	return NULL;
 }
 
+#define CALL_STOP (SIGTRAP | 0x80) /* at the border of a system call (PTRACE_O_TRACESYSGOOD) */
+
+/* From a call that it interrupted. At once and not when the thread runs on: were this process killed in between, the program would see the stop. */
+static void hide_stop(struct tracee *tracee)
+{
+	if (!fault_shows_stops() && restart_call(tracee->tid, &tracee->registers) &&
+	    tracee_request(PTRACE_SETREGS, tracee->tid, 0, (uintptr_t)&tracee->registers))
+		tracee->state = TRACEE_GONE;
+}
+
+/* Takes note of a stop: its kind and the registers. */
+static void enter_stop(struct tracee *tracee, int status)
+{
+	if (!WIFSTOPPED(status)) {
+		tracee->state = TRACEE_GONE;
+		return;
+	}
+	/* An event stop (group stops included) has nothing to hand back; a plain stop is the delivery of a signal. */
+	tracee->signal = status >> 16 ? 0 : WSTOPSIG(status);
+	tracee->changed = false;
+	tracee->moved_from = 0;
+	if (tracee_request(PTRACE_GETREGS, tracee->tid, 0, (uintptr_t)&tracee->registers)) {
+		tracee->state = TRACEE_GONE;
+		return;
+	}
+	tracee->state = TRACEE_STOPPED;
+	if (tracee->signal != CALL_STOP)
+		hide_stop(tracee);
+}
+
 #define TASK_EXITING 0x4u /* PF_EXITING in the flags of /proc/PID/stat */
 
 /* The thread is still ours from an earlier stop, since letting go of it failed: it is dying, or stuck. Its death is ours to collect. */
@@ -89,9 +125,15 @@ static int wait_lingering(const struct target *t, pid_t tid, struct err *e)
 {
 	for (int i = 0; i < 50; i++) {
 		int status;
+		struct tracee lingering = {.tid = tid};
 		pid_t got = waitpid(tid, &status, __WALL | WNOHANG);
-		if (got < 0 || (got == tid && (WIFEXITED(status) || WIFSIGNALED(status))))
+		if (got < 0 || (got == tid && !WIFSTOPPED(status)))
 			return err_set(e, ERR_GONE, "thread %d of process %d was killed", tid, t->pid);
+		if (got == tid) {
+			enter_stop(&lingering, status);
+			tracee_detach(&lingering);
+			break;
+		}
 		monotonic_pause(1000000);
 	}
 	return err_set(e, ERR_BUSY, "thread %d of process %d does not answer; try again", tid, t->pid);
@@ -118,11 +160,27 @@ static int refuse_seize(const struct target *t, pid_t tid, int cause, struct err
 	return err_set_errno(e, cause, "thread %d: attaching", tid);
 }
 
+/* The number went to a thread of another process just before it was attached: that one goes on as if nothing had been. */
+static void release_stranger(pid_t tid)
+{
+	struct tracee stranger = {.tid = tid};
+	int stop;
+	if (!tracee_request(PTRACE_INTERRUPT, tid, 0, 0) && !tracee_wait(&stranger, monotonic_now() + STRANGER_LIMIT, &stop, NULL))
+		tracee_detach(&stranger);
+}
+
 /* 1: attached, 0: the thread is gone or a zombie, negative: error. */
 static int seize(const struct target *t, pid_t tid, struct err *e)
 {
-	if (tid == t->held || tracee_request(PTRACE_SEIZE, tid, 0, 0) == 0)
+	if (tid == t->held)
 		return 1;
+	if (tracee_request(PTRACE_SEIZE, tid, 0, 0) == 0) {
+		/* From here on its number cannot be given to another. */
+		if (target_has_task(t, tid))
+			return 1;
+		release_stranger(tid);
+		return 0;
+	}
 	int cause = errno;
 	if (cause == ESRCH)
 		return 0;
@@ -148,6 +206,7 @@ static int seize(const struct target *t, pid_t tid, struct err *e)
 static int seize_new(struct tracees *s, struct err *e)
 {
 	static pid_t tids[TRACEES_MAX];
+	s->ending = 0;
 	uint32_t listed = tracee_list(s->target, tids, TRACEES_MAX);
 	if (!listed)
 		return err_set(e, ERR_GONE, "process %d ended", s->target->pid);
@@ -160,29 +219,14 @@ static int seize_new(struct tracees *s, struct err *e)
 		int status = seize(s->target, tids[i], e);
 		if (status < 0)
 			return status;
-		if (status) {
-			s->list[s->count++] = (struct tracee){.tid = tids[i], .state = TRACEE_SEIZED, .held = tids[i] == s->target->held};
-			added++;
+		if (!status) {
+			s->ending++;
+			continue;
 		}
+		s->list[s->count++] = (struct tracee){.tid = tids[i], .state = TRACEE_SEIZED, .held = tids[i] == s->target->held};
+		added++;
 	}
 	return added;
-}
-
-/* Takes note of a stop: its kind and the registers. */
-static void enter_stop(struct tracee *tracee, int status)
-{
-	if (!WIFSTOPPED(status)) {
-		tracee->state = TRACEE_GONE;
-		return;
-	}
-	/* An event stop (group stops included) has nothing to hand back; a plain stop is the delivery of a signal. */
-	tracee->signal = status >> 16 ? 0 : WSTOPSIG(status);
-	tracee->changed = false;
-	tracee->moved_from = 0;
-	if (tracee_request(PTRACE_GETREGS, tracee->tid, 0, (uintptr_t)&tracee->registers))
-		tracee->state = TRACEE_GONE;
-	else
-		tracee->state = TRACEE_STOPPED;
 }
 
 static void interrupt_new(struct tracees *s)
@@ -225,9 +269,22 @@ static uint32_t collect_stops(struct tracees *s, bool *ret_progress)
 	return left;
 }
 
+/*
+ * A stopped thread may die (exec by another thread, SIGKILL), or under its number another go on (exec). Somebody waits for us to take
+ * notice: exec returns only when the last of the other threads is collected.
+ */
+static void reap_stopped(struct tracees *s)
+{
+	for (uint32_t i = 0; i < s->count; i++) {
+		int status;
+		if (s->list[i].state == TRACEE_STOPPED && waitpid(s->list[i].tid, &status, __WALL | WNOHANG) == s->list[i].tid)
+			enter_stop(&s->list[i], status);
+	}
+}
+
 static int wait_all(struct tracees *s, uint64_t deadline, struct err *e)
 {
-	for (;;) {
+	for (uint32_t polls = 1;; polls++) {
 		bool progress;
 		if (!collect_stops(s, &progress))
 			return 0;
@@ -235,6 +292,8 @@ static int wait_all(struct tracees *s, uint64_t deadline, struct err *e)
 			continue;
 		if (monotonic_now() > deadline)
 			break;
+		if (polls % POLLS_TO_REAP == 0)
+			reap_stopped(s);
 		monotonic_pause(POLL_NANOSECONDS);
 	}
 	for (uint32_t i = 0; i < s->count; i++)
@@ -244,48 +303,41 @@ static int wait_all(struct tracees *s, uint64_t deadline, struct err *e)
 	return err_set(e, ERR_BUSY, "process %d did not stop in time", s->target->pid);
 }
 
-/* Processes that share the memory but are no threads of the target run the same code: they would have to be stopped too. */
-static int refuse_sharers(const struct tracees *s, struct err *e)
+/* Was every thread seen? A listing is cut short when the thread that it has come to ends just then. */
+static bool all_listed(const struct tracees *s)
 {
-	struct {
-		uint64_t inode, offset;
-		uint16_t length;
-		uint8_t type;
-		char name[];
-	} * entry;
-	_Alignas(8) char buffer[8192];
-	int fd = open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd < 0)
-		return err_set_errno(e, errno, "/proc");
-	pid_t sharer = 0;
-	long got;
-	while (!sharer && (got = syscall(SYS_getdents64, fd, buffer, sizeof buffer)) > 0)
-		for (long at = 0; at < got && !sharer; at += entry->length) {
-			entry = (void *)(buffer + at);
-			pid_t pid = (pid_t)strtol(entry->name, NULL, 10);
-			if (pid > 0 && pid != s->target->pid && syscall(SYS_kcmp, s->target->pid, pid, KCMP_VM, 0, 0) == 0)
-				sharer = pid;
-		}
-	close(fd);
-	if (!sharer)
-		return 0;
-	return err_set(e, ERR_REFUSED, "process %d shares its memory with process %d (vfork or clone), which cannot be stopped safely",
-		       s->target->pid, sharer);
+	char text[4096];
+	uint32_t stopped = 0;
+	ssize_t got = pread(s->status_fd, text, sizeof text - 1, 0);
+	text[got > 0 ? got : 0] = 0;
+	const char *threads = strstr(text, "\nThreads:\t");
+	for (uint32_t i = 0; i < s->count; i++)
+		stopped += s->list[i].state == TRACEE_STOPPED;
+	return !threads || strtoul(threads + 10, NULL, 10) <= stopped + s->ending;
+}
+
+static pid_t any_stopped(const struct tracees *s)
+{
+	for (uint32_t i = 0; i < s->count; i++)
+		if (s->list[i].state == TRACEE_STOPPED)
+			return s->list[i].tid;
+	return 0;
 }
 
 static int stop_all(struct tracees *s, uint64_t limit, struct err *e)
 {
-	int added = seize_new(s, e);
-	for (int round = 0; added > 0; round++) {
-		if (round == STORM_ROUNDS)
-			return err_set(e, ERR_BUSY, "process %d makes threads faster than they can be stopped", s->target->pid);
+	for (int round = 0; round < STORM_ROUNDS; round++) {
+		int added = seize_new(s, e);
+		if (added < 0)
+			return added;
+		if (!added && all_listed(s))
+			return 0;
 		interrupt_new(s);
 		int status = wait_all(s, s->stop_begin + limit, e);
 		if (status)
 			return status;
-		added = seize_new(s, e);
 	}
-	return added;
+	return err_set(e, ERR_BUSY, "process %d makes threads faster than they can be stopped", s->target->pid);
 }
 
 /*
@@ -308,7 +360,7 @@ int tracees_stop(struct tracees *s, uint64_t limit, struct err *e)
 	s->count = kept;
 	s->stop_begin = 0;
 	/* Attach first, then interrupt: attaching costs the program nothing. */
-	int status = refuse_sharers(s, e);
+	int status = sharers_refuse(&s->sharers, e);
 	if (status)
 		return status;
 	for (int round = 0; (status = seize_new(s, e)) > 0 && round < 3; round++)
@@ -322,9 +374,8 @@ int tracees_stop(struct tracees *s, uint64_t limit, struct err *e)
 		status = stop_all(s, limit, e);
 	if (!status)
 		status = target_alive(s->target, e);
-	for (uint32_t i = 0; !status && i < s->count; i++)
-		if (s->list[i].state == TRACEE_STOPPED)
-			tracee_hide_stop(&s->list[i]);
+	if (!status)
+		status = sharers_refuse_new(&s->sharers, any_stopped(s), e);
 	if (status)
 		tracees_resume(s);
 	return status;
@@ -363,7 +414,7 @@ void tracees_resume(struct tracees *s)
 
 void tracees_fini(struct tracees *s)
 {
-	if (!s->list)
+	if (!s->target)
 		return;
 	tracees_resume(s);
 	/* Threads still attached and running are stopped once more, since only a stopped thread can be let go. */
@@ -372,11 +423,11 @@ void tracees_fini(struct tracees *s)
 	bool progress;
 	while (collect_stops(s, &progress) && monotonic_now() < deadline)
 		monotonic_pause(POLL_NANOSECONDS);
-	for (uint32_t i = 0; i < s->count; i++)
-		if (s->list[i].state == TRACEE_STOPPED)
-			tracee_hide_stop(&s->list[i]);
 	tracees_resume(s);
 	free(s->list);
+	sharers_close(&s->sharers);
+	if (s->status_fd >= 0)
+		close(s->status_fd);
 	*s = (struct tracees){0};
 }
 
@@ -433,13 +484,6 @@ int tracee_attach(const struct target *t, pid_t tid, uint64_t limit, struct trac
 		status = err_set(e, ERR_GONE, "thread %d ended", tid);
 	if (status)
 		return status;
-	tracee_hide_stop(&tracee);
 	*ret_tracee = tracee;
 	return 0;
-}
-
-void tracee_hide_stop(struct tracee *tracee)
-{
-	if (!tracee->signal && restart_call(tracee->tid, &tracee->registers))
-		tracee->changed = true;
 }

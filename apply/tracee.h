@@ -2,8 +2,8 @@
  * tracee: stopping every thread of a process and letting it go again, such that the program cannot tell.
  *
  * Threads are attached with PTRACE_SEIZE (no signal is sent) and stopped with PTRACE_INTERRUPT. A stop makes some blocking calls return EINTR
- * to the program although no signal came (epoll_wait, semop and others: signal(7), "Interruption of system calls and library functions by
- * stop signals"); tracee_hide_stop rewinds those. EXITKILL is never set: when this process dies the kernel lets every thread run on.
+ * to the program although no signal came; each stop is hidden from them at once (formats/base/restart.h). EXITKILL is never set: when this
+ * process dies the kernel lets every thread run on.
  *
  * The thread target.held is attached and stopped already, by whoever asks for all this; it takes part in every stop, and stays stopped after it.
  *
@@ -12,6 +12,7 @@
 #ifndef APPLY_TRACEE_H
 #define APPLY_TRACEE_H
 
+#include "apply/sharers.h"
 #include "apply/target.h"
 #include "formats/base/err.h"
 
@@ -43,17 +44,22 @@ struct tracees {
 	struct target *target; /* borrowed */
 	struct tracee *list;   /* owned, room for TRACEES_MAX */
 	uint32_t count;
+	uint32_t ending; /* threads of the latest listing that are exiting, or have exited (a zombie leader): nobody can attach to them */
+	struct sharers sharers;
+	int status_fd;	     /* /proc/PID/status */
 	uint64_t stop_begin; /* monotonic nanoseconds of the first PTRACE_INTERRUPT; 0 = not stopped */
 	uint64_t pause;	     /* nanoseconds from there to the last thread let go, of the latest stop */
 };
 
+/* ERR_MEMORY, ERR_GONE, ERR_IO. */
 int tracees_init(struct target *t, struct tracees *ret_tracees, struct err *e) MUST_CHECK;
 /* Lets go of everything that is still attached. A thread that cannot be reached (uninterruptible sleep) is let go by the kernel on exit. */
 void tracees_fini(struct tracees *s);
 
 /*
  * Stops all threads, also those born meanwhile. Requires: running. ERR_BUSY when a thread did not stop within `limit` nanoseconds (all others run
- * again), ERR_REFUSED when a thread is traced by somebody else or another process shares the memory, ERR_GONE when the process ended.
+ * again) or other processes share the memory for a moment (vfork), ERR_REFUSED when a thread is traced by somebody else or another process
+ * goes on sharing the memory, ERR_GONE when the process ended or executed another program.
  * On failure the target runs as before.
  */
 int tracees_stop(struct tracees *s, uint64_t limit, struct err *e) MUST_CHECK;
@@ -74,9 +80,6 @@ int tracee_wait(struct tracee *tracee, uint64_t deadline, int *ret_status, struc
 
 /* The tids of the process, at most `room`; how many. */
 uint32_t tracee_list(const struct target *t, pid_t *tids, uint32_t room);
-
-/* Hides the stop from a call that it interrupted: formats/base/restart.h. */
-void tracee_hide_stop(struct tracee *tracee);
 
 /* ptrace(2) behind a fault step. -1 with errno. */
 long tracee_request(int request, pid_t tid, uintptr_t address, uintptr_t data);
