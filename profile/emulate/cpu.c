@@ -340,6 +340,9 @@ static enum cpu_end run_op(struct cpu *c, const struct op *op, uint64_t *ret_to)
 	case OP_CLOCK:
 		run_clock(c, op);
 		return CPU_LIMIT;
+	case OP_DIRECTION:
+		c->file->flags = (c->file->flags & ~(uint64_t)DIRECTION) | (op->condition ? DIRECTION : 0);
+		return CPU_LIMIT;
 	case OP_SYSCALL:
 		return CPU_SYSCALL;
 	case OP_UNKNOWN:

@@ -412,6 +412,9 @@ static void make(struct decoded *d)
 	case ZYDIS_CATEGORY_FLAGOP:
 		if (is_plain_flag(m))
 			make_native(d, OP_NATIVE);
+		else if (m == ZYDIS_MNEMONIC_CLD || m == ZYDIS_MNEMONIC_STD)
+			d->op->kind = OP_DIRECTION;
+		d->op->condition = m == ZYDIS_MNEMONIC_STD;
 		break;
 	case ZYDIS_CATEGORY_MISC:
 	case ZYDIS_CATEGORY_SYSTEM: /* rdtsc */

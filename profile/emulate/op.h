@@ -35,8 +35,9 @@ enum op_kind {
 	OP_PUSH_FLAGS,
 	OP_POP_FLAGS,
 	OP_LEAVE,
-	OP_STRING, /* `condition`: enum op_string */
-	OP_CLOCK,  /* rdtsc; rdtscp when `condition` is 1 */
+	OP_STRING,    /* `condition`: enum op_string */
+	OP_CLOCK,     /* rdtsc; rdtscp when `condition` is 1 */
+	OP_DIRECTION, /* cld; std when `condition` is 1 */
 	OP_SYSCALL,
 };
 
