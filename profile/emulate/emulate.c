@@ -32,6 +32,7 @@ struct session {
 	VEC(uint32_t) stream_modules; /* module of the space -> module of the stream, PROFILE_NO_MODULE = not yet */
 	VEC(struct profile_branch) stack;
 	struct idmap threads;
+	VEC(pid_t) left; /* threads that could not be let go yet */
 	struct emulate_result result;
 	uint64_t start_ns, target_cpu_start, recorder_cpu_start, flushed_ns, reported_ns, read_ns;
 	uint64_t mappings; /* hash of the executable mappings: when they change, remembered code is forgotten */
@@ -136,6 +137,15 @@ static int write_window(struct session *s, pid_t tid, struct err *e)
 	return status;
 }
 
+static void release_left(struct session *s)
+{
+	size_t kept = 0;
+	for (size_t i = 0; i < s->left.count; i++)
+		if (!window_release(s->left.data[i]))
+			s->left.data[kept++] = s->left.data[i];
+	s->left.count = kept;
+}
+
 static int record_one(struct session *s, pid_t tid, struct err *e)
 {
 	/*
@@ -146,12 +156,15 @@ static int record_one(struct session *s, pid_t tid, struct err *e)
 	const struct window_limits limits = {skip, s->options->instructions, blocked_ns};
 	struct emulate_result *r = &s->result;
 	int status = window_record(s->cpu, s->memory, tid, &limits, &s->window, e);
+	if (s->window.left && vec_push(&s->left, s->window.left) && !status)
+		status = err_set(e, ERR_MEMORY, "no memory for threads");
 	if (status)
 		return status;
 	r->held_ns += s->window.held_ns;
 	r->held_max_ns = s->window.held_max_ns > r->held_max_ns ? s->window.held_max_ns : r->held_max_ns;
 	r->wrong += s->window.wrong;
 	r->calls += s->window.calls;
+	r->traced += s->window.traced;
 	if (s->window.branches.count == s->window.first) {
 		r->empty++;
 		return 0;
@@ -201,6 +214,7 @@ static int loop(struct session *s, struct err *e)
 	while (!status && !is_over(s, end)) {
 		pid_t tid;
 		uint64_t now = clock_ns(CLOCK_MONOTONIC);
+		release_left(s);
 		if (now - s->read_ns > second_ns)
 			status = read_space(s, e);
 		if (!status)
@@ -217,6 +231,9 @@ static int loop(struct session *s, struct err *e)
 		status = 0;
 	}
 	s->result.info.duration_ns = clock_ns(CLOCK_MONOTONIC) - s->start_ns;
+	if (!status && !s->result.windows)
+		status = s->result.traced ? err_set(e, ERR_REFUSED, "process %d is traced by another process", (int)s->options->pid)
+					  : err_set(e, ERR_NO, "process %d did not run: nothing to record", (int)s->options->pid);
 	return status;
 }
 
@@ -278,6 +295,7 @@ static void session_free(struct session *s)
 	space_free(s->space);
 	vec_free(&s->stream_modules);
 	vec_free(&s->stack);
+	vec_free(&s->left); /* the kernel lets them go when this process ends */
 	idmap_free(&s->threads);
 	target_close(&s->target);
 }

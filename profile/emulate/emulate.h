@@ -41,12 +41,14 @@ struct emulate_result {
 	uint64_t held_ns, held_max_ns;		 /* a thread stood still: in all, longest in one piece */
 	uint64_t threads, modules, unattributed; /* the last: ends of branches in no module */
 	uint64_t bytes;				 /* written; 0 for a pipe */
+	uint64_t traced;			 /* times that somebody else traced the thread */
 	bool target_exited;
 };
 
 /*
  * Records into `fd` (`name` is for messages). The stream is complete when 0 is returned; after an error it can be read up to there. ERR_GONE,
- * ERR_PERMISSION (ptrace is not allowed), ERR_ENVIRONMENT, ERR_MEMORY, ERR_IO.
+ * ERR_PERMISSION (ptrace is not allowed), ERR_REFUSED (somebody else traces the process), ERR_NO (it did not run), ERR_ENVIRONMENT, ERR_MEMORY,
+ * ERR_IO.
  */
 int emulate_run(const struct emulate_options *options, int fd, const char *name, struct emulate_result *ret_result,
 		struct err *e) MUST_CHECK;

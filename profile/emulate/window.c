@@ -74,21 +74,44 @@ static void hide_stop(struct holder *h)
 		ptrace(PTRACE_SETREGS, h->tid, 0, &h->registers);
 }
 
-static void interrupt(struct holder *h)
+/* Any stop uses up the one that was asked for, so at the border of a system call, where nothing can be hidden, it is asked for again. */
+static bool wait_interrupt(struct holder *h, uint64_t limit_ns)
 {
 	int status;
-	if (h->attached && !h->stopped && !ptrace(PTRACE_INTERRUPT, h->tid, 0, 0) && wait_stop(h, STOP_LIMIT_MS * 1000000ull, &status) &&
-	    is_interrupt_stop(status))
+	if (!wait_stop(h, limit_ns, &status))
+		return false;
+	for (int border = 0; border < 2 && is_call_stop(status); border++) {
+		h->stopped = false;
+		if (ptrace(PTRACE_INTERRUPT, h->tid, 0, 0) || ptrace(PTRACE_CONT, h->tid, 0, 0) || !wait_stop(h, limit_ns, &status))
+			return false;
+	}
+	if (is_interrupt_stop(status))
 		hide_stop(h);
+	return true;
+}
+
+static void let_go(struct holder *h)
+{
+	ptrace(PTRACE_DETACH, h->tid, 0, (void *)(uintptr_t)h->signal);
+	h->attached = h->stopped = false;
 }
 
 static void detach(struct holder *h)
 {
-	interrupt(h);
-	/* A thread that does not stop (uninterruptible sleep) is let go when it does, at the latest when this process ends. */
+	if (h->attached && !h->stopped && !ptrace(PTRACE_INTERRUPT, h->tid, 0, 0))
+		wait_interrupt(h, STOP_LIMIT_MS * 1000000ull);
 	if (h->attached && h->stopped)
-		ptrace(PTRACE_DETACH, h->tid, 0, (void *)(uintptr_t)h->signal);
-	h->attached = h->stopped = false;
+		let_go(h);
+	h->window->left = h->attached ? h->tid : 0;
+}
+
+bool window_release(pid_t tid)
+{
+	struct holder h = {.tid = tid, .attached = true};
+	if (!wait_interrupt(&h, 0))
+		return !h.attached;
+	let_go(&h);
+	return true;
 }
 
 /* 0 and h->attached: it stands still and no signal waits for it. */
@@ -96,7 +119,8 @@ static int attach(struct holder *h, struct err *e)
 {
 	int status;
 	if (ptrace(PTRACE_SEIZE, h->tid, 0, (void *)PTRACE_O_TRACESYSGOOD)) {
-		/* EPERM is also the answer for a thread that somebody else traces, or that just ended. */
+		/* Who may read the memory may trace: EPERM means that somebody does already, or that the thread is ending. */
+		h->window->traced = errno == EPERM;
 		return errno == ESRCH || errno == EPERM ? 0 : err_set_errno(e, errno, "thread %d", (int)h->tid);
 	}
 	h->attached = true;
@@ -216,6 +240,7 @@ int window_record(struct cpu *cpu, struct memory *memory, pid_t tid, const struc
 	window->branches.count = window->first = 0;
 	window->instructions = window->held_ns = window->held_max_ns = 0;
 	window->calls = window->wrong = 0;
+	window->traced = false;
 	window->end = (raddr){0};
 	window->reason = CPU_LIMIT;
 	int status = attach(&h, e);

@@ -31,6 +31,8 @@ struct window {
 	uint64_t held_ns, held_max_ns; /* the thread stood still: in all, longest in one piece */
 	uint32_t calls;		       /* system calls passed */
 	uint32_t wrong;		       /* 1: the last forecast was not what happened */
+	bool traced;		       /* by somebody else: nothing could be recorded */
+	pid_t left;		       /* could not be let go, since it did not stop (uninterruptible sleep): window_release; 0 = none */
 	enum cpu_end reason;	       /* of the last forecast */
 };
 
@@ -42,5 +44,8 @@ struct window {
 int window_record(struct cpu *cpu, struct memory *memory, pid_t tid, const struct window_limits *limits, struct window *window,
 		  struct err *e) MUST_CHECK;
 void window_free(struct window *window);
+
+/* Lets go of a thread that was `left`, if it stopped meanwhile; until then it stands still when it does. true: it is gone or runs. */
+bool window_release(pid_t tid);
 
 #endif
