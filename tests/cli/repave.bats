@@ -40,11 +40,18 @@ teardown() {
 	[[ $output == *"peak MiB"* ]]
 }
 
-@test "without more it counts, and samples where that cannot be" {
+@test "without more it counts, emulates where that cannot be, and samples where that cannot be either" {
 	"$tools/repave" optimize -p "$pid"
 	grep -q "^repave-profile record --exact -p $pid " "$CALLS"
 	! grep -q "record --samples" "$CALLS"
 	sed -i 's/^exit .*/[[ $* != *--exact* ]] || exit 5; exit 0/; s/^while/all="$*"\nwhile/; s/\$\* != /$all != /' "$tools/stand-in"
+	: >"$CALLS"
+	run "$tools/repave" optimize -p "$pid"
+	[ "$status" -eq 0 ]
+	[[ $output == *"emulating instead"* ]]
+	grep -q "^repave-profile record --emulate -p $pid --seconds 5 " "$CALLS"
+	! grep -q "record --samples" "$CALLS"
+	sed -i 's/--exact\*/--e*/' "$tools/stand-in"
 	: >"$CALLS"
 	run "$tools/repave" optimize -p "$pid"
 	[ "$status" -eq 0 ]
