@@ -7,7 +7,7 @@
 
 enum { CARRY = 1, PARITY = 1 << 2, ADJUST = 1 << 4, ZERO = 1 << 6, SIGN = 1 << 7, DIRECTION = 1 << 10, OVERFLOWED = 1 << 11 };
 enum { RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI };
-enum { STATUS = CARRY | PARITY | ADJUST | ZERO | SIGN | OVERFLOWED, STRING_MAX = 1 << 22, OPS_MAX = 1 << 20 };
+enum { STATUS = CARRY | PARITY | ADJUST | ZERO | SIGN | OVERFLOWED, STRING_MAX = 1 << 20, OPS_MAX = 1 << 20 };
 
 struct cpu {
 	struct memory *memory;

@@ -63,6 +63,29 @@ static bool is_plain_category(ZydisInstructionCategory category)
 	}
 }
 
+/* Those that need not name a vector register to change one: vzeroupper, emms. */
+static bool is_vector_category(ZydisInstructionCategory category)
+{
+	switch (category) {
+	case ZYDIS_CATEGORY_AVX:
+	case ZYDIS_CATEGORY_AVX2:
+	case ZYDIS_CATEGORY_AVX512:
+	case ZYDIS_CATEGORY_MMX:
+	case ZYDIS_CATEGORY_SSE:
+	case ZYDIS_CATEGORY_X87_ALU:
+		return true;
+	default:
+		return false;
+	}
+}
+
+/* bt and its like with a register reach for the bit anywhere in memory, beyond the operand that they name. */
+static bool reaches_beyond(const ZydisDecodedInstruction *insn, const ZydisDecodedOperand *operands)
+{
+	return insn->meta.category == ZYDIS_CATEGORY_BITBYTE && operands[0].type == ZYDIS_OPERAND_TYPE_MEMORY &&
+	       operands[1].type == ZYDIS_OPERAND_TYPE_REGISTER;
+}
+
 static bool is_plain_flag(ZydisMnemonic m)
 {
 	return m == ZYDIS_MNEMONIC_CLC || m == ZYDIS_MNEMONIC_STC || m == ZYDIS_MNEMONIC_CMC || m == ZYDIS_MNEMONIC_LAHF ||
@@ -251,11 +274,12 @@ static bool encode(const struct decoded *d, const struct thunk_needs *n, uint8_t
 
 static void make_native(struct decoded *d, enum op_kind kind)
 {
-	struct thunk_needs needs = {.operand = OP_NO_REGISTER, .stack = OP_NO_REGISTER};
+	struct thunk_needs needs = {
+	    .operand = OP_NO_REGISTER, .stack = OP_NO_REGISTER, .vectors = is_vector_category(d->insn.meta.category)};
 	uint8_t bytes[ZYDIS_MAX_INSTRUCTION_LENGTH];
 	ZyanUSize size = d->insn.length;
 	bool stack = false;
-	if (!collect(d, &needs, &stack))
+	if (reaches_beyond(&d->insn, d->operands) || !collect(d, &needs, &stack))
 		return;
 	uint32_t used = needs.read_or_written | 1u << OP_RSP;
 	if (d->op->has_place)

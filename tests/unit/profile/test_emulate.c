@@ -106,6 +106,19 @@ static void run_arithmetic(void)
 	sink += (uint64_t)x + a + low;
 }
 
+__attribute__((target("avx2"))) static void run_vectors(void)
+{
+	uint8_t bytes[64] = {1, 2, 3, 4, 5, 6, 7};
+	if (!__builtin_cpu_supports("avx2"))
+		return;
+	__asm__ volatile("vmovdqu %0, %%ymm1; vpaddb %%ymm1, %%ymm1, %%ymm2; vpmovmskb %%ymm2, %%eax; vmovdqu %%ymm2, 32+%0; vzeroupper"
+			 : "+m"(bytes[0])
+			 :
+			 : "rax", "xmm1", "xmm2", "memory");
+	__asm__ volatile("fld1; fldpi; faddp; fstpl %0; emms" : "=m"(bytes[8]) : : "st", "memory");
+	sink += bytes[33];
+}
+
 static void run_over_page_ends(void)
 {
 	uint8_t *pages = mmap(NULL, 3 * 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -123,6 +136,7 @@ static void run_all(void)
 	run_stack_and_flags();
 	run_strings();
 	run_arithmetic();
+	run_vectors();
 	run_over_page_ends();
 	run_library();
 }
@@ -205,6 +219,9 @@ static void assert_same_vectors(const struct child *c, const struct cpu *cpu, ui
 	if (memcmp(said + 32, c->vectors + 32, 384))
 		print_error("after the instruction at %#llx vectors differ\n", (unsigned long long)at);
 	assert_memory_equal(said + 32, c->vectors + 32, 384);
+	/* The upper halves of ymm0 to ymm15, which not all CPUs have (section 13.4.3). */
+	if (c->vectors_size >= 576 + 256)
+		assert_memory_equal(said + 576, c->vectors + 576, 256);
 }
 
 static void start_child(struct child *c)
@@ -338,7 +355,8 @@ static void what_cannot_be_emulated_ends_the_course_before_it(void **state)
 	static const uint8_t interrupt[] = {0xcd, 0x80};		      /* int 0x80 */
 	static const uint8_t gather[] = {0xc4, 0xe2, 0x69, 0x90, 0x04, 0x0f}; /* vpgatherdd */
 	static const uint8_t halt[] = {0xf4};
-	static const uint8_t *const unknown[] = {far_jump, segment, wrfsbase, xrstor, interrupt, gather, halt};
+	static const uint8_t far_bit[] = {0x48, 0x0f, 0xab, 0x07}; /* bts [rdi], rax */
+	static const uint8_t *const unknown[] = {far_bit, far_jump, segment, wrfsbase, xrstor, interrupt, gather, halt};
 	uint64_t stack = (uint64_t)(uintptr_t)frame;
 	(void)state;
 	assert_int_equal(end_of(divide, (struct user_regs_struct){.rax = 1}), CPU_FAULT);
