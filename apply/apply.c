@@ -178,7 +178,7 @@ static int map_counters(struct inject *i, const struct region *r, struct err *e)
 	return status;
 }
 
-/* Each mapping is held until the journal speaks of it: a kill in between leaves nothing behind. */
+/* Each mapping is held until the journal speaks of it and it can be told from others: a kill in between leaves nothing behind. */
 static int map_all(struct apply *a, struct inject *i, struct err *e)
 {
 	int status = inject_map(i, a->journal.address, a->journal.mapped, PROT_READ, e);
@@ -189,10 +189,14 @@ static int map_all(struct apply *a, struct inject *i, struct err *e)
 	for (uint32_t k = 0; !status && k < a->stage.region_count; k++) {
 		const struct region *r = &a->stage.regions[k];
 		status = inject_map(i, r->code, r->code_mapped, PROT_READ | PROT_EXEC, e);
+		if (!status)
+			status = stage_mark(a->target, r->code, e);
 		if (!status && r->counters_mapped)
 			status = map_counters(i, r, e);
 		if (!status && r->data_mapped)
 			status = inject_map(i, r->data, r->data_mapped, PROT_READ, e);
+		if (!status && r->data_mapped)
+			status = stage_mark(a->target, r->data, e);
 	}
 	return status ? status : inject_release(i, e);
 }

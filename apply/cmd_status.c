@@ -31,12 +31,16 @@ static uint64_t huge_bytes(pid_t pid, raddr address)
 static const char *answer(const struct journal *j)
 {
 	switch (j->state) {
+	case JOURNAL_STAGING:
+		return "half applied, nothing redirected yet";
+	case JOURNAL_PATCHING:
+		return "half applied";
 	case JOURNAL_APPLIED:
 		return "applied";
-	case JOURNAL_REVERTED:
-		return "reverted, image kept";
+	case JOURNAL_UNDOING:
+		return "being undone";
 	default:
-		return "partial";
+		return "undone, image kept";
 	}
 }
 

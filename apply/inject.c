@@ -16,6 +16,7 @@
 
 #define ATTACH_LIMIT 2000000000ull
 #define CALL_LIMIT 2000000000ull
+#define CLEAN_LIMIT 1000000000ull
 #define CANDIDATES_MAX 256
 #define SIGNALS_MAX 1000 /* signals passed on while one call is tried */
 #define ERESTART_RESTARTBLOCK 516
@@ -74,6 +75,7 @@ void inject_stub_encode(const struct user_regs_struct *r, const struct inject_re
 	p = put_move(p, 0x49, 0xb9, r->r9);
 	memcpy(p, (uint8_t[]){0xff, 0x25, 0, 0, 0, 0}, 6);
 	memcpy(p + 6, &pc, sizeof pc);
+	memcpy(code + INJECT_CODE_SIZE, INJECT_MAGIC, sizeof INJECT_MAGIC - 1);
 }
 
 /* The ELF header mapping of the file that `m` maps, or NULL. */
@@ -110,20 +112,86 @@ static bool find_tail(const struct target *t, const struct procmap *m, uint64_t 
 	return false;
 }
 
+enum room { ROOM_NONE, ROOM_USED, ROOM_ZERO, ROOM_STUB };
+
+static bool is_zero(const uint8_t *bytes, uint64_t size)
+{
+	uint8_t used = 0;
+	for (uint64_t i = 0; i < size; i++)
+		used |= bytes[i];
+	return !used;
+}
+
+/* What stands in the room that `m` leaves, if it does. */
+static enum room look_at_room(const struct target *t, const struct procmap *m, uint64_t size, raddr *ret_room)
+{
+	uint8_t bytes[4096];
+	if (!m->execute || !m->read || m->shared || !m->inode || size > sizeof bytes || !find_tail(t, m, size, ret_room) ||
+	    target_read_some(t, *ret_room, bytes, size) != size)
+		return ROOM_NONE;
+	if (size >= INJECT_STUB_SIZE && !memcmp(bytes + INJECT_CODE_SIZE, INJECT_MAGIC, sizeof INJECT_MAGIC - 1))
+		return ROOM_STUB;
+	return is_zero(bytes, size) ? ROOM_ZERO : ROOM_USED;
+}
+
+/* The best room; zeros are preferred, since they need not be remembered by anybody. */
+static enum room find_room(const struct target *t, uint64_t size, enum room best_wanted, raddr *ret_room)
+{
+	enum room best = ROOM_NONE;
+	for (size_t k = 0; k < t->maps.count && best < best_wanted; k++) {
+		raddr room;
+		enum room found = look_at_room(t, &t->maps.maps[k], size, &room);
+		if (found <= best)
+			continue;
+		best = found;
+		*ret_room = room;
+	}
+	return best;
+}
+
 int inject_find_room(const struct target *t, uint64_t size, raddr *ret_room, struct err *e)
 {
-	for (size_t k = 0; k < t->maps.count; k++) {
-		const struct procmap *m = &t->maps.maps[k];
-		if (m->execute && m->read && !m->shared && m->inode && find_tail(t, m, size, ret_room))
-			return 0;
-	}
+	if (find_room(t, size, ROOM_ZERO, ret_room) != ROOM_NONE)
+		return 0;
 	return err_set(e, ERR_REFUSED, "process %d: no executable segment leaves %" PRIu64 " bytes free in its last page", t->pid, size);
+}
+
+/* All threads stopped. Zeros were there before, or it would have gone elsewhere. */
+static int remove_stub(const struct tracees *s, raddr stub, struct err *e)
+{
+	static const uint8_t zeros[INJECT_STUB_SIZE];
+	for (uint32_t i = 0; i < s->count; i++)
+		if (s->list[i].state == TRACEE_STOPPED && s->list[i].registers.rip - stub.v < sizeof zeros)
+			return err_set(e, ERR_BUSY, "thread %d was stopped while a killed tool had it make a call; let it run on",
+				       s->list[i].tid);
+	return target_write(s->target, stub, zeros, sizeof zeros, e);
+}
+
+int inject_clean(struct target *t, struct err *e)
+{
+	struct tracees threads;
+	raddr stub;
+	if (find_room(t, INJECT_STUB_SIZE, ROOM_STUB, &stub) != ROOM_STUB)
+		return 0;
+	int status = tracees_init(t, &threads, e);
+	if (status)
+		return status;
+	status = tracees_stop(&threads, CLEAN_LIMIT, e);
+	if (!status)
+		status = remove_stub(&threads, stub, e);
+	tracees_fini(&threads);
+	return status;
 }
 
 static int find_stub(struct inject *i, struct err *e)
 {
-	int status = inject_find_room(i->target, sizeof i->saved, &i->stub, e);
-	return status ? status : target_read(i->target, i->stub, i->saved, sizeof i->saved, e);
+	int status = inject_clean(i->target, e);
+	if (!status)
+		status = inject_find_room(i->target, sizeof i->saved, &i->stub, e);
+	if (!status)
+		status = target_read(i->target, i->stub, i->saved, sizeof i->saved, e);
+	i->on_zeros = !status && is_zero(i->saved, sizeof i->saved);
+	return status;
 }
 
 /* Is the thread inside a restartable sequence? Sending it elsewhere and back would look like an uninterrupted run to it. */
@@ -214,6 +282,8 @@ static int choose_thread(struct inject *i, struct err *e)
 static int write_stub(struct inject *i, const struct inject_revert *revert, struct err *e)
 {
 	inject_stub_encode(&i->original, revert, i->stub_code);
+	if (!i->on_zeros) /* nobody could put back what was there: it must not be taken for a stub */
+		memcpy(i->stub_code + INJECT_CODE_SIZE, i->saved + INJECT_CODE_SIZE, INJECT_STUB_SIZE - INJECT_CODE_SIZE);
 	i->stub_written = true;
 	int status = target_write(i->target, i->stub, i->stub_code, sizeof i->stub_code, e);
 	if (status == -ERR_IO)

@@ -2,7 +2,7 @@
  * inject: system calls made by a thread of the target on our behalf.
  *
  * One thread is stopped and made to execute `syscall` in a stub that stands in the unused tail of the last page of some executable segment
- * (bytes that belong to no segment; saved and put back). The stub heals itself: behind the syscall it takes the call back if it can be,
+ * (bytes that belong to no segment, all zero where there is a choice; put back). The stub heals itself: behind the syscall it takes the call back if it can be,
  * loads the registers that calls change and jumps to where the thread was, so if this process is killed at any moment the thread goes on
  * as if nothing had been. No flag is touched and no stack used.
  *
@@ -28,7 +28,9 @@
 #include "apply/target.h"
 #include "apply/tracee.h"
 
-#define INJECT_STUB_SIZE 156
+#define INJECT_CODE_SIZE 156
+#define INJECT_MAGIC "RePaveS1" /* behind the code: a stub that a killed tool left is known by it */
+#define INJECT_STUB_SIZE (INJECT_CODE_SIZE + 8)
 
 /* The call that takes an injected one back, made by the thread itself if this process dies before inject_release. number 0: none. */
 struct inject_revert {
@@ -42,6 +44,7 @@ struct inject {
 	struct user_regs_struct original;
 	raddr stub;
 	uint8_t stub_code[INJECT_STUB_SIZE], saved[INJECT_STUB_SIZE];
+	bool on_zeros;		 /* the stub stands where only zeros were */
 	bool stub_written, away; /* away: the thread's registers are not its own */
 };
 
@@ -79,6 +82,12 @@ int inject_unmap(struct inject *i, raddr address, uint64_t size, struct err *e) 
 
 /* Where `size` bytes that belong to nobody stand behind the end of an executable segment. ERR_REFUSED when there are none. Target unchanged. */
 int inject_find_room(const struct target *t, uint64_t size, raddr *ret_room, struct err *e) MUST_CHECK;
+
+/*
+ * Removes the stub that a killed tool left, if there is one. Nobody can be in it but a thread that was stopped by job control just then. ERR_BUSY: one
+ * is, or not all could be stopped to see. inject_begin does so by itself.
+ */
+int inject_clean(struct target *t, struct err *e) MUST_CHECK;
 
 /* The bytes of the stub that goes back to `registers`; `revert` may be NULL. */
 void inject_stub_encode(const struct user_regs_struct *registers, const struct inject_revert *revert, uint8_t code[INJECT_STUB_SIZE]);

@@ -66,3 +66,17 @@ int modules_find(const struct target *t, const struct plan_module *plan, uint64_
 	return err_set(e, ERR_MISMATCH, other ? "%s: process %d has another build of it mapped" : "%s: not mapped by process %d",
 		       want->path, t->pid);
 }
+
+bool modules_present(const struct target *t, const struct module_identity *module, uint64_t bias)
+{
+	for (size_t i = 0; i < t->maps.count; i++) {
+		const struct procmap *m = &t->maps.maps[i];
+		uint8_t id[MODULE_BUILD_ID_MAX];
+		size_t size = 0;
+		uint64_t found;
+		if (!m->offset && m->inode && identify(t, m, id, &size, &found) && found == bias && size == module->build_id_size &&
+		    !memcmp(id, module->build_id, size))
+			return true;
+	}
+	return false;
+}

@@ -15,4 +15,7 @@
  */
 int modules_find(const struct target *t, const struct plan_module *plan, uint64_t *ret_bias, struct err *e) MUST_CHECK;
 
+/* Is this module mapped, and there? Requires: target_refresh'ed. */
+bool modules_present(const struct target *t, const struct module_identity *module, uint64_t bias);
+
 #endif

@@ -320,11 +320,20 @@ int stage_relocate(struct stage *s, struct err *e)
 	return status;
 }
 
+int stage_mark(const struct target *t, raddr mapping, struct err *e)
+{
+	return target_write(t, mapping, STAGE_MARK, sizeof STAGE_MARK - 1, e);
+}
+
+/* The first page comes last: until everything else is there the mapping begins with the mark. */
 static int write_and_compare(const struct target *t, raddr address, const uint8_t *bytes, uint64_t size, struct err *e)
 {
+	uint64_t first = size < 4096 ? size : 4096;
 	if (!size)
 		return 0;
-	int status = target_write(t, address, bytes, size, e);
+	int status = size > first ? target_write(t, (raddr){address.v + first}, bytes + first, size - first, e) : 0;
+	if (!status)
+		status = target_write(t, address, bytes, first, e);
 	if (status)
 		return status;
 	uint8_t *back = malloc(size);

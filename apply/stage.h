@@ -59,6 +59,13 @@ static inline uint64_t region_span(const struct region *r)
 	return r->plan->data_offset + r->data_mapped;
 }
 
+/*
+ * A new mapping begins with this until it is complete: with it, or with the content that the journal knows, it is ours. Whatever else an undo finds
+ * at its place, after a tool was killed, is the target's own.
+ */
+#define STAGE_MARK "RePaveM1"
+int stage_mark(const struct target *t, raddr mapping, struct err *e) MUST_CHECK;
+
 /* Writes the bytes into the mappings, which must exist, and reads them back. ERR_IO when they differ. */
 int stage_write(const struct stage *s, struct err *e) MUST_CHECK;
 

@@ -3,7 +3,9 @@
 #include "apply/fault.h"
 #include "apply/hidden.h"
 #include "apply/inject.h"
+#include "apply/modules.h"
 #include "apply/moves.h"
+#include "apply/release.h"
 #include "apply/stack.h"
 #include "apply/tracee.h"
 #include "formats/base/restart.h"
@@ -169,7 +171,8 @@ static int put_back(struct undo *u, struct err *e)
 	struct journal *j = u->live;
 	if (!j || j->state == JOURNAL_STAGING)
 		return 0;
-	int status = patch_compare(u->target, &u->patches, j->state == JOURNAL_APPLIED ? PATCH_WRITTEN : PATCH_EITHER, e);
+	/* Original bytes are no surprise in any state: a library that was closed and opened again has them. */
+	int status = patch_compare(u->target, &u->patches, PATCH_EITHER, e);
 	if (status == -ERR_NO)
 		return e ? (e->code = ERR_REFUSED, -ERR_REFUSED) : -ERR_REFUSED;
 	if (!status)
@@ -262,6 +265,18 @@ static void find_unwinder(struct undo *u)
 	}
 }
 
+/* The library was closed, and its patches with it: what stands there now is none of our business, unless it leads into the image. */
+static void forget_patches(struct undo *u, uint32_t region)
+{
+	for (uint32_t i = 0; i < u->patches.count; i++) {
+		struct patch *p = &u->patches.list[i];
+		uint8_t bytes[PLAN_PATCH_SIZE];
+		if (p->region == region &&
+		    (target_read_some(u->target, p->at, bytes, sizeof bytes) != sizeof bytes || memcmp(bytes, p->written, sizeof bytes)))
+			p->state = PATCH_LEFT_OUT;
+	}
+}
+
 static int prepare_patches(struct undo *u, struct err *e)
 {
 	int status = patch_set_alloc(u->live ? u->live->patch_count : 0, &u->patches, e);
@@ -269,6 +284,8 @@ static int prepare_patches(struct undo *u, struct err *e)
 		memcpy(u->patches.list, u->live->patches, u->live->patch_count * sizeof *u->patches.list);
 	for (uint32_t k = 0; !status && u->live && k < u->live->region_count; k++) {
 		const struct journal_region *r = &u->live->regions[k];
+		if (!modules_present(u->target, &r->module, r->bias))
+			forget_patches(u, k);
 		raddr stub = patch_stub(r->code, u->live->runs + r->first_run, r->run_count);
 		for (uint32_t i = 0; stub.v && i < u->patches.count; i++)
 			u->patches.list[i].is_hook |= patch_leads_to(&u->patches.list[i], stub);
@@ -307,61 +324,6 @@ static int try_once(struct undo *u, uint64_t limit, struct undo_report *report, 
 	tracees_resume(&u->threads);
 	if (u->threads.pause > report->pause)
 		report->pause = u->threads.pause;
-	return status;
-}
-
-static int unmap_if_there(struct undo *u, struct inject *i, raddr address, uint64_t size, struct undo_report *report, struct err *e)
-{
-	const struct procmap *m = size ? procmaps_find(&u->target->maps, address) : NULL;
-	/* After a kill while staging it may not be there yet; what is there must be ours: anonymous and never writable. */
-	if (!m || m->write || m->inode || m->shared)
-		return 0;
-	int status = inject_unmap(i, address, size, e);
-	if (!status)
-		report->freed += size;
-	return status;
-}
-
-/* Writable memory is only taken for ours when it begins with the magic; read-only it is as it was mapped, a tool was killed before that. */
-static int unmap_counters(struct undo *u, struct inject *i, const struct journal_region *r, struct undo_report *report, struct err *e)
-{
-	char magic[sizeof PLAN_COUNTER_MAGIC] = {0};
-	const struct procmap *m = r->counters_mapped ? procmaps_find(&u->target->maps, r->counters) : NULL;
-	if (!m || !m->write)
-		return unmap_if_there(u, i, r->counters, r->counters_mapped, report, e);
-	if (m->execute || m->inode || m->shared || target_read_some(u->target, r->counters, magic, sizeof magic - 1) != sizeof magic - 1 ||
-	    strcmp(magic, PLAN_COUNTER_MAGIC))
-		return 0;
-	int status = inject_unmap(i, r->counters, r->counters_mapped, e);
-	if (!status)
-		report->freed += r->counters_mapped;
-	return status;
-}
-
-/* Nothing refers to the images any more: they go, and each journal last. */
-static int free_images(struct undo *u, struct undo_report *report, struct err *e)
-{
-	struct inject i;
-	int status = target_refresh(u->target, e);
-	if (!status)
-		status = inject_begin(u->target, &i, e);
-	if (status)
-		return status;
-	for (uint32_t k = 0; !status && k < u->journal_count; k++) {
-		const struct journal *j = &u->journals[k];
-		if (u->pinned[k])
-			continue;
-		for (uint32_t n = 0; !status && n < j->region_count; n++) {
-			status = unmap_if_there(u, &i, j->regions[n].code, j->regions[n].code_mapped, report, e);
-			if (!status)
-				status = unmap_counters(u, &i, &j->regions[n], report, e);
-			if (!status)
-				status = unmap_if_there(u, &i, j->regions[n].data, j->regions[n].data_mapped, report, e);
-		}
-		if (!status)
-			status = unmap_if_there(u, &i, j->address, j->mapped, report, e);
-	}
-	inject_end(&i);
 	return status;
 }
 
@@ -498,6 +460,28 @@ static bool any_pinned(const struct undo *u)
 	return false;
 }
 
+static int free_images(struct undo *u, uint32_t tries, struct undo_report *report, struct err *e)
+{
+	struct release_report released = {0};
+	int status = 0;
+	for (uint32_t n = 0; n < tries; n++) {
+		if (n)
+			monotonic_pause(TRY_PAUSE);
+		status = release_images(u->target, u->journals, u->journal_count, u->pinned, &released, e);
+		if (status != -ERR_BUSY)
+			break;
+	}
+	if (status && status != -ERR_BUSY)
+		return status;
+	report->freed = released.freed;
+	report->kept |= status || released.kept[0];
+	if (status)
+		snprintf(report->kept_because, sizeof report->kept_because, "no thread could make the call to unmap it");
+	else if (released.kept[0])
+		memcpy(report->kept_because, released.kept, sizeof report->kept_because);
+	return 0;
+}
+
 static int undo_all(struct undo *u, const struct undo_options *options, struct undo_report *report, struct err *e)
 {
 	uint32_t tries = options->tries ? options->tries : 1;
@@ -524,13 +508,7 @@ static int undo_all(struct undo *u, const struct undo_options *options, struct u
 		if (!any_pinned(u))
 			return 0;
 	}
-	for (uint32_t n = 0; (status = free_images(u, report, e)) == -ERR_BUSY && n < tries; n++)
-		monotonic_pause(TRY_PAUSE);
-	if (status != -ERR_BUSY)
-		return status;
-	report->kept = true;
-	snprintf(report->kept_because, sizeof report->kept_because, "no thread could make the call to unmap it");
-	return 0;
+	return free_images(u, tries, report, e);
 }
 
 int undo_process(struct target *t, const struct undo_options *options, struct undo_report *ret_report, struct err *e)

@@ -29,6 +29,8 @@ static int verify_patches(const struct target *t, const struct journal *j, struc
 	if (j->patch_count)
 		memcpy(set.list, j->patches, j->patch_count * sizeof *set.list);
 	status = patch_compare(t, &set, j->state == JOURNAL_APPLIED ? PATCH_WRITTEN : PATCH_EITHER, e);
+	if (status == -ERR_IO)
+		status = err_set(e, ERR_NO, "process %d: patched code is not mapped any more", t->pid);
 	patch_set_free(&set);
 	return status;
 }

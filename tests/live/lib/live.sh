@@ -7,6 +7,9 @@
 # rounds       asks the victim (SIGUSR1, answer "rounds N") and sets $count; fails if it is dead, silent, or ever printed WRONG
 # progress TEXT    fails unless the victim gets on within two seconds
 # pristine [--padding]      text equal to the files, no mapping of ours
+# start_asking PROGRAM [ARG...]   as victim, for one that takes commands on standard input and answers each with a line
+# ask COMMAND      sets $answer; fails when it is silent or ever printed WRONG
+# end_asking       its input ends, and so must it, with exit 0
 
 : "${B:?run by tests/run}"
 root=$PWD/../../..
@@ -69,6 +72,35 @@ progress() {
 
 pristine() {
 	"$work/pristine" "$victim" ${2:+"$2"} >"$work/log" 2>&1 || fail "not as it was ($1): $(cat "$work/log")"
+}
+
+start_asking() {
+	mkfifo "$work/in"
+	"$@" <"$work/in" >"$work/out" 2>&1 &
+	victim=$!
+	exec 3>"$work/in"
+}
+
+ask() {
+	local before
+	before=$(wc -l <"$work/out")
+	echo "$1" >&3
+	for _ in $(seq 500); do
+		[ "$(wc -l <"$work/out")" -gt "$before" ] && break
+		sleep 0.01
+	done
+	answer=$(tail -n 1 "$work/out")
+	grep -q WRONG "$work/out" && fail "$1"
+	[ "$(wc -l <"$work/out")" -gt "$before" ] || fail "no answer to $1"
+}
+
+end_asking() {
+	local status
+	exec 3>&-
+	wait "$victim"
+	status=$?
+	victim=
+	[ "$status" = 0 ] || fail "the victim ended with exit $status"
 }
 
 # Ends the victim and checks that it never saw a wrong result.

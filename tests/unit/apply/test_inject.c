@@ -125,13 +125,13 @@ static void interrupted_call_is_made_again(void **state)
 	struct user_regs_struct r = {.rax = (uint64_t)-512, .orig_rax = SYS_read, .rip = 0x1002};
 	uint64_t value;
 	inject_stub_encode(&r, NULL, code);
-	memcpy(&value, code + INJECT_STUB_SIZE - 8, 8);
+	memcpy(&value, code + INJECT_CODE_SIZE - 8, 8);
 	assert_int_equal(value, 0x1000);
-	memcpy(&value, code + INJECT_STUB_SIZE - 14 - 90 + 2, 8);
+	memcpy(&value, code + INJECT_CODE_SIZE - 14 - 90 + 2, 8);
 	assert_int_equal(value, SYS_read);
 	r.rax = (uint64_t)-516; /* ERESTART_RESTARTBLOCK */
 	inject_stub_encode(&r, NULL, code);
-	memcpy(&value, code + INJECT_STUB_SIZE - 14 - 90 + 2, 8);
+	memcpy(&value, code + INJECT_CODE_SIZE - 14 - 90 + 2, 8);
 	assert_int_equal(value, SYS_restart_syscall);
 }
 
