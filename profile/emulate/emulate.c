@@ -2,7 +2,6 @@
 
 #include "formats/base/hash.h"
 #include "profile/emulate/chooser.h"
-#include "profile/emulate/window.h"
 #include "profile/idmap.h"
 #include "profile/output.h"
 #include "profile/space.h"
@@ -18,7 +17,7 @@
 #include <unistd.h>
 
 enum { PAGES_MAX = 16384, STACK_MAX = UINT16_MAX, EMPTY_PAUSE_NS = 2000000 };
-static const uint64_t second_ns = 1000000000, blocked_ns = 30000000, progress_ns = 250000000, flush_ns = 1000000000;
+static const uint64_t second_ns = 1000000000, held_max_ns = 50000000, blocked_ns = 30000000, progress_ns = 250000000, flush_ns = 1000000000;
 
 struct session {
 	const struct emulate_options *options;
@@ -153,7 +152,7 @@ static int record_one(struct session *s, pid_t tid, struct err *e)
 	 * shall be met at any place alike: that many instructions are skipped, at random.
 	 */
 	uint64_t skip = chooser_random(&s->chooser) % s->options->instructions;
-	const struct window_limits limits = {skip, s->options->instructions, blocked_ns};
+	const struct window_limits limits = {skip, s->options->instructions, held_max_ns, blocked_ns};
 	struct emulate_result *r = &s->result;
 	int status = window_record(s->cpu, s->memory, tid, &limits, &s->window, e);
 	if (s->window.left && vec_push(&s->left, s->window.left) && !status)
@@ -164,9 +163,9 @@ static int record_one(struct session *s, pid_t tid, struct err *e)
 	r->held_max_ns = s->window.held_max_ns > r->held_max_ns ? s->window.held_max_ns : r->held_max_ns;
 	r->wrong += s->window.wrong;
 	r->calls += s->window.calls;
-	r->traced += s->window.traced;
 	if (s->window.branches.count == s->window.first) {
 		r->empty++;
+		r->lacks[s->window.lack]++;
 		return 0;
 	}
 	r->ends[s->window.reason]++;
@@ -206,6 +205,19 @@ static bool is_over(struct session *s, uint64_t end_ns)
 	return fds[0].revents || fds[1].revents;
 }
 
+static int say_lack(const struct session *s, struct err *e)
+{
+	const uint64_t *lacks = s->result.lacks;
+	int pid = (int)s->options->pid;
+	if (lacks[WINDOW_STUCK])
+		return err_set(e, ERR_BUSY, "process %d does not stop (frozen, or in an uninterruptible call)", pid);
+	if (lacks[WINDOW_TRACED])
+		return err_set(e, ERR_REFUSED, "process %d is traced by another process", pid);
+	if (lacks[WINDOW_FOREIGN])
+		return err_set(e, ERR_REFUSED, "process %d executes 32-bit code", pid);
+	return err_set(e, ERR_NO, "process %d did not run: nothing to record", pid);
+}
+
 static int loop(struct session *s, struct err *e)
 {
 	uint64_t end = s->options->seconds > 0 ? s->start_ns + (uint64_t)(s->options->seconds * 1e9) : UINT64_MAX;
@@ -231,10 +243,7 @@ static int loop(struct session *s, struct err *e)
 		status = 0;
 	}
 	s->result.info.duration_ns = clock_ns(CLOCK_MONOTONIC) - s->start_ns;
-	if (!status && !s->result.windows)
-		status = s->result.traced ? err_set(e, ERR_REFUSED, "process %d is traced by another process", (int)s->options->pid)
-					  : err_set(e, ERR_NO, "process %d did not run: nothing to record", (int)s->options->pid);
-	return status;
+	return status || s->result.windows ? status : say_lack(s, e);
 }
 
 static int fill_info(struct session *s, struct err *e)

@@ -11,6 +11,7 @@
 #include "formats/base/err.h"
 #include "formats/profile.h"
 #include "profile/emulate/cpu.h"
+#include "profile/emulate/window.h"
 
 #include <stdint.h>
 #include <sys/types.h>
@@ -41,13 +42,13 @@ struct emulate_result {
 	uint64_t held_ns, held_max_ns;		 /* a thread stood still: in all, longest in one piece */
 	uint64_t threads, modules, unattributed; /* the last: ends of branches in no module */
 	uint64_t bytes;				 /* written; 0 for a pipe */
-	uint64_t traced;			 /* times that somebody else traced the thread */
+	uint64_t lacks[WINDOW_LACKS];		 /* why the empty ones are */
 	bool target_exited;
 };
 
 /*
  * Records into `fd` (`name` is for messages). The stream is complete when 0 is returned; after an error it can be read up to there. ERR_GONE,
- * ERR_PERMISSION (ptrace is not allowed), ERR_REFUSED (somebody else traces the process), ERR_NO (it did not run), ERR_ENVIRONMENT, ERR_MEMORY,
+ * ERR_PERMISSION (ptrace is not allowed), ERR_REFUSED (somebody else traces the process, 32-bit code), ERR_BUSY (it does not stop), ERR_NO (it did not run), ERR_ENVIRONMENT, ERR_MEMORY,
  * ERR_IO.
  */
 int emulate_run(const struct emulate_options *options, int fd, const char *name, struct emulate_result *ret_result,

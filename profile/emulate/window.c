@@ -11,7 +11,7 @@
 #include <sys/wait.h>
 #include <time.h>
 
-enum { STOP_LIMIT_MS = 200, VECTORS_MAX = 16384, LOOK_AGAIN_NS = 20000 };
+enum { STOP_LIMIT_MS = 200, VECTORS_MAX = 16384, LOOK_AGAIN_NS = 20000, CODE_64_BIT = 0x33, RUN_PIECE = 8192 };
 
 struct holder {
 	struct cpu *cpu;
@@ -103,6 +103,8 @@ static void detach(struct holder *h)
 	if (h->attached && h->stopped)
 		let_go(h);
 	h->window->left = h->attached ? h->tid : 0;
+	if (h->attached)
+		h->window->lack = WINDOW_STUCK;
 }
 
 bool window_release(pid_t tid)
@@ -120,7 +122,7 @@ static int attach(struct holder *h, struct err *e)
 	int status;
 	if (ptrace(PTRACE_SEIZE, h->tid, 0, (void *)PTRACE_O_TRACESYSGOOD)) {
 		/* Who may read the memory may trace: EPERM means that somebody does already, or that the thread is ending. */
-		h->window->traced = errno == EPERM;
+		h->window->lack = errno == EPERM ? WINDOW_TRACED : WINDOW_IDLE;
 		return errno == ESRCH || errno == EPERM ? 0 : err_set_errno(e, errno, "thread %d", (int)h->tid);
 	}
 	h->attached = true;
@@ -138,6 +140,10 @@ static bool load(struct holder *h)
 	struct iovec io = {vectors, sizeof vectors};
 	if (!read_registers(h) || ptrace(PTRACE_GETREGSET, h->tid, NT_X86_XSTATE, &io))
 		return false;
+	if (h->registers.cs != CODE_64_BIT) {
+		h->window->lack = WINDOW_FOREIGN;
+		return false;
+	}
 	memory_forget(h->memory);
 	cpu_load(h->cpu, &h->registers, vectors, io.iov_len);
 	return true;
@@ -164,21 +170,18 @@ static bool is_confirmed(const struct holder *h)
 }
 
 /* Emulates on to the next system call or the end of the window. */
-static int run_on(struct holder *h, struct err *e)
+static int run_on(struct holder *h, uint64_t begin_ns, struct err *e)
 {
 	struct window *w = h->window;
-	uint64_t skip = h->limits->skip, whole = skip + h->limits->instructions, executed;
+	uint64_t skip = h->limits->skip, whole = skip + h->limits->instructions;
 	int status = 0;
 	w->reason = CPU_LIMIT;
-	if (w->instructions < skip) {
-		status = cpu_run(h->cpu, skip - w->instructions, &w->branches, &w->reason, &executed, e);
+	while (!status && w->reason == CPU_LIMIT && w->instructions < whole && now_ns() - begin_ns < h->limits->held_ns) {
+		uint64_t executed, piece = (w->instructions < skip ? skip : whole) - w->instructions;
+		status = cpu_run(h->cpu, piece < RUN_PIECE ? piece : RUN_PIECE, &w->branches, &w->reason, &executed, e);
 		w->instructions += executed;
 		if (w->instructions == skip)
 			w->first = w->branches.count;
-	}
-	if (!status && w->reason == CPU_LIMIT) {
-		status = cpu_run(h->cpu, whole - w->instructions, &w->branches, &w->reason, &executed, e);
-		w->instructions += executed;
 	}
 	return status;
 }
@@ -193,7 +196,7 @@ static int forecast(struct holder *h, bool *ret_goes_on, struct err *e)
 	*ret_goes_on = false;
 	if (!load(h))
 		return 0;
-	int status = run_on(h, e);
+	int status = run_on(h, begin, e);
 	uint64_t held = now_ns() - begin;
 	w->held_ns += held;
 	w->held_max_ns = held > w->held_max_ns ? held : w->held_max_ns;
@@ -240,7 +243,7 @@ int window_record(struct cpu *cpu, struct memory *memory, pid_t tid, const struc
 	window->branches.count = window->first = 0;
 	window->instructions = window->held_ns = window->held_max_ns = 0;
 	window->calls = window->wrong = 0;
-	window->traced = false;
+	window->lack = WINDOW_IDLE;
 	window->end = (raddr){0};
 	window->reason = CPU_LIMIT;
 	int status = attach(&h, e);

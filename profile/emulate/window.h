@@ -17,9 +17,19 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+/* Why there is nothing in a window. */
+enum window_lack {
+	WINDOW_IDLE,	/* the thread waits, or ended */
+	WINDOW_TRACED,	/* by somebody else */
+	WINDOW_FOREIGN, /* 32-bit code */
+	WINDOW_STUCK,	/* it does not stop: see `left` */
+	WINDOW_LACKS,
+};
+
 struct window_limits {
 	uint64_t skip;	       /* instructions that go before and are not part of it, when it gets beyond them */
 	uint64_t instructions; /* of one window */
+	uint64_t held_ns;      /* the thread never stands still for longer in one piece, about: the window ends */
 	uint64_t blocked_ns;   /* a system call that takes longer ends the window */
 };
 
@@ -31,9 +41,9 @@ struct window {
 	uint64_t held_ns, held_max_ns; /* the thread stood still: in all, longest in one piece */
 	uint32_t calls;		       /* system calls passed */
 	uint32_t wrong;		       /* 1: the last forecast was not what happened */
-	bool traced;		       /* by somebody else: nothing could be recorded */
-	pid_t left;		       /* could not be let go, since it did not stop (uninterruptible sleep): window_release; 0 = none */
-	enum cpu_end reason;	       /* of the last forecast */
+	enum window_lack lack;
+	pid_t left;	     /* could not be let go, since it did not stop (uninterruptible sleep): window_release; 0 = none */
+	enum cpu_end reason; /* of the last forecast */
 };
 
 /*

@@ -42,7 +42,7 @@ repave-profile replay "$work/threads.rprof" | jq -r '.branches[]? | select(.from
 	awk -v start=$((16#$start)) -v end=$((16#$start + 16#$size)) '
 		$2 == start && ($1 < start || $1 >= end) { entered++ }
 		$1 >= start && $1 < end && $2 > start && $2 < $1 { turned++ }
-		END { printf "%d %d\n", entered, turned; exit !(entered > 100 && turned > entered * 45 && turned < entered * 50) }' >"$work/log" ||
+		END { printf "%d %d\n", entered, turned; exit !(entered > 20 && turned > entered * 45 && turned < entered * 50) }' >"$work/log" ||
 	fail "hot_mix was entered and turned so often: $(cat "$work/log")"
 
 for turn in $(seq 15); do
