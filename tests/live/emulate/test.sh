@@ -38,7 +38,9 @@ jq -e '.windows > 20 and .instructions > 200000 and .calls > 5 and .wrong * 5 < 
 
 # hot_mix is called to turn 50 times: its only way back is taken 49 times for each time that it is entered.
 read -r start size < <(nm -S "$work/victim" | awk '$4 == "hot_mix" { print $1, $2 }')
-repave-profile replay "$work/threads.rprof" | jq -r '.branches[]? | select(.from_module == 0 and .to_module == 0) | "\(.from) \(.to)"' |
+repave-profile replay "$work/threads.rprof" >"$work/threads.json"
+module=$(jq -r --arg path "$work/victim" 'select(.type == "module" and .path == $path).module' "$work/threads.json")
+jq -r --argjson m "$module" '.branches[]? | select(.from_module == $m and .to_module == $m) | "\(.from) \(.to)"' "$work/threads.json" |
 	awk -v start=$((16#$start)) -v end=$((16#$start + 16#$size)) '
 		$2 == start && ($1 < start || $1 >= end) { entered++ }
 		$1 >= start && $1 < end && $2 > start && $2 < $1 { turned++ }
