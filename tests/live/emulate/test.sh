@@ -36,17 +36,6 @@ pristine "recorded" --padding
 untraced "recorded"
 jq -e '.windows > 20 and .instructions > 200000 and .calls > 5 and .wrong * 5 < .windows and .threads > 3' "$work/log" >/dev/null || fail "little was recorded"
 
-# hot_mix is called to turn 50 times: its only way back is taken 49 times for each time that it is entered.
-read -r start size < <(nm -S "$work/victim" | awk '$4 == "hot_mix" { print $1, $2 }')
-repave-profile replay "$work/threads.rprof" >"$work/threads.json"
-module=$(jq -r --arg path "$work/victim" 'select(.type == "module" and .path == $path).module' "$work/threads.json")
-jq -r --argjson m "$module" '.branches[]? | select(.from_module == $m and .to_module == $m) | "\(.from) \(.to)"' "$work/threads.json" |
-	awk -v start=$((16#$start)) -v end=$((16#$start + 16#$size)) '
-		$2 == start && ($1 < start || $1 >= end) { entered++ }
-		$1 >= start && $1 < end && $2 > start && $2 < $1 { turned++ }
-		END { printf "%d %d\n", entered, turned; exit !(entered > 20 && turned > entered * 45 && turned < entered * 50) }' >"$work/log" ||
-	fail "hot_mix was entered and turned so often: $(cat "$work/log")"
-
 for turn in $(seq 15); do
 	repave-profile record --emulate --seconds 20 --share 1 -p "$victim" -o "$work/killed.rprof" >/dev/null 2>&1 &
 	recorder=$!
@@ -69,6 +58,22 @@ if [ "$(id -u)" = 0 ]; then
 	[ $? = 4 ] || fail "an ordinary user was not refused"
 fi
 finish
+
+build_victim victim.c
+victim "$work/victim"
+repave-profile record --emulate --seconds 1 -p "$victim" -o "$work/mix.rprof" >"$work/log" 2>&1 || fail "record: exit $?"
+# The only way back in hot_mix is taken 49 times for each time that it is entered.
+read -r start size < <(nm -S "$work/victim" | awk '$4 == "hot_mix" { print $1, $2 }')
+repave-profile replay "$work/mix.rprof" >"$work/mix.json"
+module=$(jq -r --arg path "$work/victim" 'select(.type == "module" and .path == $path).module' "$work/mix.json")
+jq -r --argjson m "$module" '.branches[]? | select(.from_module == $m and .to_module == $m) | "\(.from) \(.to)"' "$work/mix.json" |
+	awk -v start=$((16#$start)) -v end=$((16#$start + 16#$size)) '
+		$2 == start && ($1 < start || $1 >= end) { entered++ }
+		$1 >= start && $1 < end && $2 > start && $2 < $1 { turned++ }
+		END { printf "%d %d\n", entered, turned; exit !(entered > 1000 && turned > entered * 45 && turned < entered * 50) }' >"$work/log" ||
+	fail "hot_mix was entered and turned so often: $(cat "$work/log")"
+kill -9 "$victim"
+wait "$victim" 2>/dev/null
 
 perl -e 'while (1) { $x = join ",", sort map { $_ * 7 % 13 } 1 .. 50 }' &
 victim=$!
