@@ -2,11 +2,12 @@
 
 #include "formats/base/cli.h"
 
-static const struct cli_verb *const verbs[] = {&verb_apply, &verb_status, &verb_undo, &verb_verify, &verb_file, &verb_count, NULL};
+static const struct cli_verb *const verbs[] = {&verb_apply, &verb_status, &verb_undo,  &verb_verify,
+					       &verb_file,  &verb_exec,	  &verb_count, NULL};
 
 static const struct cli_program program = {
     .name = "repave-apply",
-    .summary = "lay a plan into a running process and take it back, or into a file",
+    .summary = "lay a plan into a running process and take it back, into a new one, or into a file",
     .verbs = verbs,
 };
 

@@ -478,8 +478,7 @@ int tracee_attach(const struct target *t, pid_t tid, uint64_t limit, struct trac
 		return err_set(e, ERR_GONE, "thread %d ended", tid);
 	if (tracee.held)
 		enter_stop(&tracee, HELD_STOP);
-	else
-		status = tracee_wait(&tracee, monotonic_now() + limit, &stop, e);
+	status = tracee.held ? 0 : tracee_wait(&tracee, monotonic_now() + limit, &stop, e);
 	if (!status && tracee.state == TRACEE_GONE)
 		status = err_set(e, ERR_GONE, "thread %d ended", tid);
 	if (status)

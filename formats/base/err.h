@@ -26,6 +26,8 @@
 	X(GONE, 5, "target is gone")                                                                                                       \
 	X(ROLLED_BACK, 6, "failed and rolled back")                                                                                        \
 	X(INCONSISTENT, 7, "target may be inconsistent")                                                                                   \
+	X(COMMAND, 126, "command cannot be executed")                                                                                      \
+	X(NO_COMMAND, 127, "command not found")                                                                                            \
 	X(INTERNAL, 70, "internal error")                                                                                                  \
 	X(MEMORY, 70, "out of memory")                                                                                                     \
 	X(BUSY, 75, "busy, try later")
