@@ -1,7 +1,8 @@
 #include "analyze/commands.h"
-#include "analyze/simulate/course.h"
-#include "analyze/simulate/lackey.h"
+#include "analyze/simulate/drawn.h"
+#include "analyze/simulate/recorded.h"
 #include "analyze/simulate/stacks.h"
+#include "formats/base/file.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -12,10 +13,13 @@
 #include <time.h>
 #include <unistd.h>
 
-enum source { SOURCE_TRACE, SOURCE_STACKS, SOURCE_COUNTS };
+/* What is replayed, best first. */
+enum source { SOURCE_COURSE, SOURCE_STACKS, SOURCE_COUNTS };
 
 /* Everything that one simulation needs; what is not there is zero. */
 struct simulation {
+	struct file_data file; /* of the profile */
+	const char *name;
 	struct profile profile;
 	struct plan plan;
 	struct map *maps;
@@ -26,9 +30,9 @@ struct simulation {
 	struct machine machine;
 	struct follow follow;
 	enum source source;
-	struct lackey_result lackey;
+	struct recorded_result recorded;
 	struct stacks_result stacks;
-	struct course_result course;
+	struct drawn_result drawn;
 	uint64_t seed;
 	double seconds;
 };
@@ -58,12 +62,6 @@ static void show_share(void *context, uint64_t done, uint64_t whole)
 {
 	if (shows_progress(context))
 		fprintf(stderr, "\rsimulated %3.0f %%%s", 100.0 * (double)done / (double)whole, done == whole ? "\n" : "");
-}
-
-static void show_lines(void *context, uint64_t lines)
-{
-	if (shows_progress(context))
-		fprintf(stderr, "\rreplayed %" PRIu64 " million superblocks ", lines / 1000000);
 }
 
 /* --- input --- */
@@ -114,16 +112,25 @@ static int read_maps(const struct cli *cli, struct simulation *s, struct err *e)
 	return status;
 }
 
+/* The bytes are kept: a course is read from them while it is executed. */
+static int read_profile(const char *path, struct simulation *s, struct err *e)
+{
+	s->name = strcmp(path, "-") ? path : "stdin";
+	int status = file_read(path, &s->file, e);
+	if (!status)
+		status = profile_decode(s->file.data, s->file.size, s->name, &s->profile, e);
+	s->has_profile = !status;
+	s->source = s->profile.course.steps ? SOURCE_COURSE : s->profile.branch_count ? SOURCE_STACKS : SOURCE_COUNTS;
+	return status;
+}
+
 static int read_inputs(const struct cli *cli, struct simulation *s, struct err *e)
 {
 	const char *profile = cli_string(cli, "profile", NULL), *plan = cli_string(cli, "plan", NULL);
-	int status = 0;
 	s->seed = cli_number(cli, "seed", 1);
-	if (cli_has(cli, "trace") == (profile != NULL))
-		return err_set(e, ERR_USAGE, "what was executed? Either --profile P.rprof or --trace FILE is needed");
-	if (profile)
-		status = profile_read(profile, &s->profile, e);
-	s->has_profile = profile && !status;
+	if (!profile)
+		return err_set(e, ERR_USAGE, "what was executed? --profile P.rprof is needed");
+	int status = read_profile(profile, s, e);
 	if (!status && plan)
 		status = plan_read(plan, &s->plan, e);
 	s->has_plan = plan && !status;
@@ -143,6 +150,7 @@ static void simulation_free(struct simulation *s)
 		plan_free(&s->plan);
 	if (s->has_profile)
 		profile_free(&s->profile);
+	file_data_free(&s->file);
 }
 
 static int prepare(const struct cli *cli, struct simulation *s, struct err *e)
@@ -152,7 +160,7 @@ static int prepare(const struct cli *cli, struct simulation *s, struct err *e)
 	if (!status)
 		status = read_inputs(cli, s, e);
 	if (!status)
-		status = program_init(&s->program, s->has_profile ? &s->profile : NULL, s->maps, s->map_count, e);
+		status = program_init(&s->program, s->source == SOURCE_COURSE ? NULL : &s->profile, s->maps, s->map_count, e);
 	if (!status)
 		status = place_init(&s->place, &s->program, &s->plan, e);
 	if (!status)
@@ -162,41 +170,30 @@ static int prepare(const struct cli *cli, struct simulation *s, struct err *e)
 
 /* --- the three ways --- */
 
-static int replay_trace(const struct cli *cli, struct simulation *s, struct progress *progress, struct err *e)
+static int replay_course(const struct cli *cli, struct simulation *s, struct progress *progress, struct err *e)
 {
-	const char *path = cli_string(cli, "trace", NULL);
-	struct lackey_options options = {cli_number(cli, "instructions", 0), show_lines, progress};
-	bool is_stdin = !strcmp(path, "-");
-	FILE *file = is_stdin ? stdin : fopen(path, "re");
-	if (!file)
-		return err_set_errno(e, errno, "%s", path);
-	int status = lackey_replay(file, is_stdin ? "stdin" : path, &options, &s->follow, &s->lackey, e);
-	if (!is_stdin)
-		fclose(file);
-	if (progress->shown > 0)
-		fputc('\n', stderr);
-	return status;
+	struct recorded_options options = {cli_number(cli, "instructions", 0), show_share, progress};
+	return recorded_replay(&s->file, s->name, s->profile.course.steps, &options, &s->machine, &s->recorded, e);
 }
 
 static int draw_course(const struct cli *cli, struct simulation *s, struct progress *progress, struct err *e)
 {
-	struct course_options options = course_options_default();
+	struct drawn_options options = drawn_options_default();
 	options.seed = s->seed;
 	options.instructions = cli_number(cli, "instructions", options.instructions);
 	options.progress = show_share;
 	options.context = progress;
 	if (!options.instructions || options.instructions > UINT64_C(1) << 44)
 		return err_set(e, ERR_USAGE, "--instructions must be at least 1 and at most 2^44");
-	return course_run(&options, &s->follow, &s->course, e);
+	return drawn_run(&options, &s->follow, &s->drawn, e);
 }
 
 static int execute(const struct cli *cli, struct simulation *s, struct err *e)
 {
 	struct progress progress = {.start = now()};
 	int status = 0;
-	s->source = !s->has_profile ? SOURCE_TRACE : s->profile.branch_count ? SOURCE_STACKS : SOURCE_COUNTS;
-	if (s->source == SOURCE_TRACE)
-		status = replay_trace(cli, s, &progress, e);
+	if (s->source == SOURCE_COURSE)
+		status = replay_course(cli, s, &progress, e);
 	else if (s->source == SOURCE_COUNTS)
 		status = draw_course(cli, s, &progress, e);
 	else
@@ -224,7 +221,7 @@ static int execute(const struct cli *cli, struct simulation *s, struct err *e)
 
 static const char *source_name(enum source source)
 {
-	static const char *const names[] = {"trace", "branch stacks", "counts"};
+	static const char *const names[] = {"course", "branch stacks", "counts"};
 	return names[source];
 }
 
@@ -244,9 +241,11 @@ static void print_source(const struct simulation *s, double instructions)
 {
 	printf("%.0f instructions from %s, %.1f million a second\n", instructions, source_name(s->source),
 	       (double)s->machine.insns / PROGRAM_INSN_UNIT / (s->seconds > 0 ? s->seconds : 1) / 1e6);
-	if (s->source == SOURCE_TRACE)
-		printf("%" PRIu64 " superblocks, %.2f %% of them in no map\n", s->lackey.superblocks,
-		       100.0 * (double)s->lackey.outside / (double)s->lackey.superblocks);
+	if (s->source == SOURCE_COURSE)
+		printf("%" PRIu64 " steps in recorded order, %.2f %% of them in no map\n", s->recorded.steps,
+		       100.0 * (double)s->recorded.outside / (double)s->recorded.steps);
+	if (s->source == SOURCE_COURSE && s->recorded.gaps)
+		printf("%" PRIu64 " gaps: what the caches held after one is a guess: misses are an upper estimate\n", s->recorded.gaps);
 	if (s->source == SOURCE_STACKS)
 		printf("%" PRIu64 " samples, %" PRIu64 " branches; the caches between samples are a guess: misses are an upper estimate\n",
 		       s->stacks.samples, s->stacks.branches);
@@ -254,9 +253,9 @@ static void print_source(const struct simulation *s, double instructions)
 		printf("drawn in %" PRIu64 " episodes (seed %" PRIu64
 		       "), %.2f %% of the profile is in these maps, %.1f %% of the course lies elsewhere than "
 		       "the profile says\n",
-		       s->course.episodes, s->seed,
+		       s->drawn.episodes, s->seed,
 		       s->program.weight_total ? 100.0 * (double)s->program.weight_inside / (double)s->program.weight_total : 0,
-		       100 * s->course.deviation);
+		       100 * s->drawn.deviation);
 }
 
 static void print_text(const struct simulation *s)
@@ -294,17 +293,18 @@ static json_t *counts_json(const struct machine_counts *c, double instructions)
 
 static void source_json(const struct simulation *s, json_t *root)
 {
-	if (s->source == SOURCE_TRACE) {
-		json_object_set_new(root, "superblocks", json_integer((json_int_t)s->lackey.superblocks));
-		json_object_set_new(root, "superblocks_outside", json_integer((json_int_t)s->lackey.outside));
+	if (s->source == SOURCE_COURSE) {
+		json_object_set_new(root, "steps", json_integer((json_int_t)s->recorded.steps));
+		json_object_set_new(root, "steps_outside", json_integer((json_int_t)s->recorded.outside));
+		json_object_set_new(root, "gaps", json_integer((json_int_t)s->recorded.gaps));
 	} else if (s->source == SOURCE_STACKS) {
 		json_object_set_new(root, "samples", json_integer((json_int_t)s->stacks.samples));
 		json_object_set_new(root, "branches", json_integer((json_int_t)s->stacks.branches));
 		json_object_set_new(root, "branches_outside", json_integer((json_int_t)s->stacks.outside));
 	} else {
 		json_object_set_new(root, "seed", json_integer((json_int_t)s->seed));
-		json_object_set_new(root, "episodes", json_integer((json_int_t)s->course.episodes));
-		json_object_set_new(root, "deviation", json_real(s->course.deviation));
+		json_object_set_new(root, "episodes", json_integer((json_int_t)s->drawn.episodes));
+		json_object_set_new(root, "deviation", json_real(s->drawn.deviation));
 		json_object_set_new(root, "weight_total", json_integer((json_int_t)s->program.weight_total));
 		json_object_set_new(root, "weight_inside", json_integer((json_int_t)s->program.weight_inside));
 	}
@@ -341,8 +341,7 @@ static int run(const struct cli *cli, struct err *e)
 }
 
 static const struct cli_option options_table[] = {
-    {"profile", 0, CLI_STRING, "P.rprof", "what was executed how often (- for stdin)"},
-    {"trace", 0, CLI_STRING, "FILE", "or: what was executed, step by step, from valgrind's lackey (- for stdin)"},
+    {"profile", 0, CLI_STRING, "P.rprof", "what was executed (- for stdin)"},
     {"plan", 0, CLI_STRING, "PLAN", "the new layout; without it only the original is simulated"},
     {"seed", 0, CLI_NUMBER, "N", "of the course that is drawn from counts; default 1"},
     {"instructions", 0, CLI_NUMBER, "N", "to execute; default 100m drawn, or all that was recorded"},
@@ -356,15 +355,16 @@ static const struct cli_option options_table[] = {
 
 const struct cli_verb cmd_simulate = {
     .name = "simulate",
-    .arguments = "--profile P.rprof|--trace FILE [--plan PLAN] MAP...",
+    .arguments = "--profile P.rprof [--plan PLAN] MAP...",
     .summary = "say what a plan does to caches, TLBs and branches, without hardware counters",
-    .details = "Executes the same sequence of blocks in the original layout and in the plan's. The sequence is\n"
-	       "  exact         from --trace FILE, made by valgrind --tool=lackey -v -v --vex-guest-chase=no --basic-counts=no "
-	       "--trace-superblocks=yes:\n"
-	       "                misses are those of cachegrind to a few percent\n"
-	       "  recorded      branch stacks, when the profile has them: misses are an upper estimate\n"
-	       "  drawn         from counts: branches and exits are right; misses show the direction, not the size\n"
-	       "All rates are per 1000 instructions of the original program.\n",
+    .details =
+	"Executes the same sequence of blocks in the original layout and in the plan's. The sequence is the best that the profile has:\n"
+	"  course         what was executed, in order (repave-profile import of valgrind's lackey): misses are those of cachegrind to a "
+	"few\n"
+	"                 percent; where the course has gaps, they are an upper estimate\n"
+	"  branch stacks  short pieces of it: misses are an upper estimate\n"
+	"  counts         a walk is drawn from them: branches and exits are right; misses show the direction, not the size\n"
+	"All rates are per 1000 instructions of the original program.\n",
     .options = options_table,
     .minimum = 1,
     .maximum = -1,

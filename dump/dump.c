@@ -75,7 +75,10 @@ static int dump_contents(const struct container *c, FILE *file, bool json, bool 
 			return status;
 		begin(&o, file, json, c);
 		dump_profile(&o, &profile, all);
+		status = all && profile.course.steps ? dump_course(&o, c, e) : 0;
 		profile_free(&profile);
+		if (status)
+			return status;
 		break;
 	default:
 		status = plan_decode(c->data, c->size, c->name, &plan, e);

@@ -13,6 +13,8 @@
 void dump_module(struct out *o, const char *name, const struct module_identity *module);
 void dump_map(struct out *o, const struct map *m, bool all);
 void dump_profile(struct out *o, const struct profile *p, bool all);
+/* The recorded course, which no struct profile holds, from the file that the profile was decoded from. */
+int dump_course(struct out *o, const struct container *c, struct err *e) MUST_CHECK;
 void dump_plan(struct out *o, const struct plan *p, bool all);
 /* Header and chunks of a checked container. */
 void dump_container(struct out *o, const struct container *c);

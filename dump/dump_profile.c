@@ -21,6 +21,9 @@ static void dump_info(struct out *o, const struct profile *p)
 	out_number(o, "branches", p->branch_count);
 	out_number(o, "counts", p->count_count);
 	out_number(o, "edges", p->edge_count);
+	out_number(o, "course_steps", p->course.steps);
+	out_number(o, "course_windows", p->course.windows);
+	out_number(o, "course_gaps", p->course.gaps);
 }
 
 /* One pass per module: there are a hundred at most in practice, and no memory is needed. */
@@ -100,6 +103,55 @@ static void dump_counts(struct out *o, const struct profile *p)
 		out_close(o);
 	}
 	out_close(o);
+}
+
+static int dump_windows(void *context, const struct profile *part, struct err *e)
+{
+	struct out *o = context;
+	uint64_t before = part->course.steps - part->step_count;
+	(void)e;
+	for (size_t i = 0; i < part->window_count; i++) {
+		const struct profile_window *w = &part->windows[i];
+		out_open_object(o, NULL);
+		out_number(o, "time_ns", w->time_ns);
+		out_number(o, "thread", w->thread);
+		out_bool(o, "gap", w->gap);
+		out_number(o, "first_step", before + w->first_step);
+		out_number(o, "steps", w->step_count);
+		out_close(o);
+	}
+	return 0;
+}
+
+static int dump_steps(void *context, const struct profile *part, struct err *e)
+{
+	struct out *o = context;
+	(void)e;
+	for (size_t i = 0; i < part->step_count; i++) {
+		const struct profile_place *place = &part->places[part->steps[i]];
+		out_open_object(o, NULL);
+		dump_place(o, "module", place->module, "address", place->address);
+		out_close(o);
+	}
+	return 0;
+}
+
+int dump_course(struct out *o, const struct container *c, struct err *e)
+{
+	static const struct {
+		const char *name;
+		profile_visitor *visit;
+	} lists[] = {{"window_list", dump_windows}, {"step_list", dump_steps}};
+	int status = 0;
+	for (size_t i = 0; i < sizeof lists / sizeof *lists && !status; i++) {
+		struct profile rest;
+		out_open_array(o, lists[i].name);
+		status = profile_walk(c->data, c->size, c->name, lists[i].visit, o, &rest, e);
+		out_close(o);
+		if (!status)
+			profile_free(&rest);
+	}
+	return status;
 }
 
 void dump_profile(struct out *o, const struct profile *p, bool all)

@@ -89,7 +89,11 @@ static int run(const struct cli *cli, struct err *e)
 	int status = profile_read(cli_argument(cli, 0), &profile, e);
 	if (status)
 		return status;
-	status = export_as(cli, &profile, &w, &result, e);
+	if (profile.course.steps && !profile.sample_count && !profile.count_count && !profile.edge_count)
+		status = err_set(e, ERR_UNSUPPORTED, "%s: holds only a recorded course: repave-analyze flow makes counts of it",
+				 cli_argument(cli, 0));
+	else
+		status = export_as(cli, &profile, &w, &result, e);
 	profile_free(&profile);
 	if (!status)
 		status = file_write(output, w.data, w.size, e);

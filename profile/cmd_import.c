@@ -1,14 +1,19 @@
 #include "profile/commands.h"
 #include "profile/escape.h"
 #include "profile/import/import.h"
+#include "profile/import/input.h"
+#include "profile/import/lackey.h"
+#include "profile/output.h"
 
 #include "formats/base/file.h"
 
 #include <inttypes.h>
 #include <jansson.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { ELF_MAX = 256 };
 
@@ -148,11 +153,78 @@ static int finish(const struct cli *cli, const struct profile *p, const struct i
 	return 0;
 }
 
-static int wanted_format(const struct cli *cli, const struct file_data *file, const char *name, enum import_format *ret_format,
-			 struct err *e)
+/* --- lackey: as it comes --- */
+
+static void show_steps(void *context, uint64_t steps)
 {
+	(void)context;
+	fprintf(stderr, "\r%" PRIu64 " million superblocks ", steps >> 20);
+}
+
+static int print_course(const struct cli *cli, FILE *out, const struct lackey_result *r, const struct files *files, struct err *e)
+{
+	const char *unknown = files_unknown_path(files);
+	char path[512];
+	if (cli_json(cli)) {
+		json_t *root =
+		    json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "format", import_format_name(IMPORT_LACKEY), "source",
+			      profile_source_name(PROFILE_EXACT), "steps", (json_int_t)r->steps, "steps_in_no_file", (json_int_t)r->outside,
+			      "threads", (json_int_t)r->threads, "modules", (json_int_t)r->modules, "modules_unknown",
+			      (json_int_t)files_unknown(files), "lines", (json_int_t)r->lines, "bytes", (json_int_t)r->bytes);
+		if (!root)
+			return err_set(e, ERR_MEMORY, "no memory for JSON");
+		json_dumpf(root, out, JSON_INDENT(2) | JSON_PRESERVE_ORDER);
+		fputc('\n', out);
+		json_decref(root);
+		return 0;
+	}
+	fprintf(out, "format: %s\n%" PRIu64 " superblocks in order, by %u threads, in %u modules; %" PRIu64 " in no file\n",
+		import_format_name(IMPORT_LACKEY), r->steps, r->threads, r->modules, r->outside);
+	if (r->bytes)
+		fprintf(out, "%" PRIu64 " bytes, %.3f per superblock\n", r->bytes, (double)r->bytes / (double)r->steps);
+	if (unknown)
+		fprintf(out, "%zu files that were loaded cannot be read here, %s first (--root DIR, --elf FILE)\n", files_unknown(files),
+			escape(unknown, path, sizeof path));
+	return 0;
+}
+
+static int import_course(const struct cli *cli, struct input *in, const struct import_request *request, struct err *e)
+{
+	const struct lackey_options options = {.progress = isatty(STDERR_FILENO) ? show_steps : NULL};
+	struct lackey_result result;
+	struct output output;
+	struct files *files;
+	signal(SIGPIPE, SIG_IGN); /* a closed pipe is an error of write, not a silent death */
+	int status = files_new(&request->files, &files, e);
+	if (status)
+		return status;
+	status = output_open(cli_string(cli, "output", "import.rprof"), &output, e);
+	if (!status) {
+		status = lackey_read(in, files, output.fd, output.name, &options, &result, e);
+		if (options.progress)
+			fputs("\r\033[K", stderr);
+		if (status)
+			output_abandon(&output);
+		else
+			status = output_close(&output, e);
+	}
+	if (!status)
+		status = print_course(cli, output.is_stdout ? stderr : stdout, &result, files, e);
+	files_free(files);
+	return status;
+}
+
+/* --- which one --- */
+
+static int wanted_format(const struct cli *cli, struct input *in, enum import_format *ret_format, struct err *e)
+{
+	const void *data;
+	size_t size;
+	int status = input_peek(in, &data, &size, e);
+	if (status)
+		return status;
 	const char *said = cli_string(cli, "format", cli_string(cli, "from", NULL));
-	*ret_format = said ? import_format_of_name(said) : import_detect(file->data, file->size);
+	*ret_format = said ? import_format_of_name(said) : import_detect(data, size);
 	if (*ret_format < IMPORT_FORMAT_COUNT)
 		return 0;
 	char known[200] = "";
@@ -161,32 +233,20 @@ static int wanted_format(const struct cli *cli, const struct file_data *file, co
 			 import_format_name((enum import_format)i));
 	if (said)
 		return err_set(e, ERR_USAGE, "--format %.40s is not known; known: %s", said, known);
-	return err_set(e, ERR_FORMAT, "%s is in no format that is known (%s); --format says which to try", name, known);
+	return err_set(e, ERR_FORMAT, "%s is in no format that is known (%s); --format says which to try", in->name, known);
 }
 
-static int run(const struct cli *cli, struct err *e)
+static int import_file(const struct cli *cli, struct input *in, struct import_request *request, enum import_format format, struct err *e)
 {
-	const char *path = cli_argument(cli, 0), *elfs[ELF_MAX];
 	struct file_data file;
 	struct profile profile;
 	struct import_result result;
-	enum import_format format;
-	struct import_request request = {.name = strcmp(path, "-") ? path : "stdin", .event = cli_string(cli, "event", NULL)};
-	request.files = (struct files_options){.root = cli_string(cli, "root", ""), .given = elfs};
-	while (cli_string_at(cli, "elf", (int)request.files.given_count)) {
-		if (request.files.given_count == ELF_MAX)
-			return err_set(e, ERR_USAGE, "more than %d files by --elf", ELF_MAX);
-		elfs[request.files.given_count] = cli_string_at(cli, "elf", (int)request.files.given_count);
-		request.files.given_count++;
-	}
-	int status = file_read(path, &file, e);
+	int status = input_whole(in, &file, e);
 	if (status)
 		return status;
-	request.data = file.data;
-	request.size = file.size;
-	status = wanted_format(cli, &file, request.name, &format, e);
-	if (!status)
-		status = import_read(&request, format, &profile, &result, e);
+	request->data = file.data;
+	request->size = file.size;
+	status = import_read(request, format, &profile, &result, e);
 	if (!status) {
 		status = finish(cli, &profile, &result, e);
 		profile_free(&profile);
@@ -196,8 +256,32 @@ static int run(const struct cli *cli, struct err *e)
 	return status;
 }
 
+static int run(const struct cli *cli, struct err *e)
+{
+	const char *elfs[ELF_MAX];
+	struct input in;
+	enum import_format format;
+	struct import_request request = {.event = cli_string(cli, "event", NULL)};
+	request.files = (struct files_options){.root = cli_string(cli, "root", ""), .given = elfs};
+	while (cli_string_at(cli, "elf", (int)request.files.given_count)) {
+		if (request.files.given_count == ELF_MAX)
+			return err_set(e, ERR_USAGE, "more than %d files by --elf", ELF_MAX);
+		elfs[request.files.given_count] = cli_string_at(cli, "elf", (int)request.files.given_count);
+		request.files.given_count++;
+	}
+	int status = input_open(cli_argument(cli, 0), &in, e);
+	if (status)
+		return status;
+	request.name = in.name;
+	status = wanted_format(cli, &in, &format, e);
+	if (!status)
+		status = format == IMPORT_LACKEY ? import_course(cli, &in, &request, e) : import_file(cli, &in, &request, format, e);
+	input_close(&in);
+	return status;
+}
+
 static const struct cli_option options[] = {
-    {"format", 0, CLI_STRING, "FORMAT", "do not guess: perf.data, perf-script, callgrind, fdata, pre-aggregated"},
+    {"format", 0, CLI_STRING, "FORMAT", "do not guess: perf.data, perf-script, callgrind, fdata, pre-aggregated, lackey"},
     {"from", 0, CLI_STRING, "FORMAT", "the same"},
     {"output", 'o', CLI_STRING, "FILE", "the profile, \"-\" for stdout (default import.rprof)"},
     {"elf", 0, CLI_STRING, "FILE", "an ELF file that was profiled; several for perf (by build-id, else by name), one for BOLT's formats"},
@@ -218,6 +302,9 @@ const struct cli_verb cmd_import = {
 	"  callgrind       valgrind --tool=callgrind --dump-instr=yes --collect-jumps=yes PROGRAM: exact, needs no hardware counters\n"
 	"  fdata           llvm-bolt, perf2bolt; needs --elf\n"
 	"  pre-aggregated  perf2bolt -pa: lines B, F, f, r, T, R, S, E; needs --elf\n"
+	"  lackey          valgrind --tool=lackey -v -v --vex-guest-chase=no --vex-iropt-unroll-thresh=0 --basic-counts=no \\\n"
+	"                  --trace-superblocks=yes --child-silent-after-fork=yes [--trace-sched=yes] --log-fd=9 PROGRAM \\\n"
+	"                  9>&1 >/dev/null | repave-profile import -: what was executed, in order; gigabytes that are never stored\n"
 	"Addresses become those of the ELF files, through their segment tables. A file that is not here, or is another one by its "
 	"build-id,\n"
 	"cannot be asked: offsets in the file then stand for its addresses, and the result says so.",

@@ -140,12 +140,12 @@ static int report(const struct cli *cli, const struct job *job, const struct mer
 	json_t *item;
 	if (cli_json(cli)) {
 		char name[4096];
-		json_t *root =
-		    json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:O, s:I}", "file", escape(output, name, sizeof name),
-			      "source", profile_source_name(p->info.source), "profiles", (json_int_t)t->files, "incomplete",
-			      (json_int_t)t->incomplete, "weight", (json_int_t)t->weight, "samples_left_out", (json_int_t)t->left_out,
-			      "addresses", (json_int_t)t->addresses, "edges", (json_int_t)t->edges, "modules", (json_int_t)t->modules,
-			      "skipped", (json_int_t)job->skipped, "refusals", job->refusals, "bytes", (json_int_t)bytes);
+		json_t *root = json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:O, s:I}", "file",
+					 escape(output, name, sizeof name), "source", profile_source_name(p->info.source), "profiles",
+					 (json_int_t)t->files, "incomplete", (json_int_t)t->incomplete, "weight", (json_int_t)t->weight,
+					 "samples_left_out", (json_int_t)t->left_out, "steps_left_out", (json_int_t)t->steps, "addresses",
+					 (json_int_t)t->addresses, "edges", (json_int_t)t->edges, "modules", (json_int_t)t->modules,
+					 "skipped", (json_int_t)job->skipped, "refusals", job->refusals, "bytes", (json_int_t)bytes);
 		if (!root)
 			return err_set(e, ERR_MEMORY, "no memory for JSON");
 		json_dumpf(root, out, JSON_INDENT(2) | JSON_PRESERVE_ORDER);
@@ -160,6 +160,8 @@ static int report(const struct cli *cli, const struct job *job, const struct mer
 		fprintf(out, "%" PRIu64 " of them are incomplete: their recorder was killed\n", t->incomplete);
 	if (t->left_out)
 		fprintf(out, "%" PRIu64 " samples of exact profiles left out: counts say more\n", t->left_out);
+	if (t->steps)
+		fprintf(out, "%" PRIu64 " steps of recorded courses left out: an order has no sum\n", t->steps);
 	json_array_foreach(job->refusals, i, item)
 	{
 		refusal = json_string_value(item);
@@ -226,7 +228,8 @@ const struct cli_verb cmd_merge = {
     .details =
 	"The result has the same bytes for any order and any grouping of the same profiles, and makes the same plan as all of them.\n"
 	"Samples become counts per address, branch records become edges; times and threads are gone. Modules are matched by\n"
-	"identity. Profiles of different kinds (exact counts, samples, branch stacks) are not added to each other.",
+	"identity. Profiles of different kinds (exact counts, samples, branch stacks) are not added to each other. A recorded course\n"
+	"is left out, and a profile that is nothing else refused: repave-analyze flow makes counts of it.",
     .options = options,
     .minimum = 0,
     .maximum = -1,

@@ -91,6 +91,20 @@ static int show_sample(void *context, const struct profile_sample *s, const stru
 	return check_output(e);
 }
 
+static int show_window(void *context, const struct profile_window *w, const struct profile_place *places, const uint32_t *steps,
+		       struct err *e)
+{
+	(void)context;
+	printf("{\"type\":\"window\",\"time_ns\":%" PRIu64 ",\"thread\":%u,\"gap\":%s,\"steps\":%u}\n", w->time_ns, w->thread,
+	       w->gap ? "true" : "false", w->step_count);
+	for (uint32_t i = 0; i < w->step_count; i++) {
+		fputs("{\"type\":\"step\",", stdout);
+		put_place("module", places[steps[i]].module, "address", places[steps[i]].address);
+		puts("}");
+	}
+	return check_output(e);
+}
+
 static int show_count(void *context, const struct profile_count *c, struct err *e)
 {
 	(void)context;
@@ -124,19 +138,21 @@ static int show_end(void *context, const struct profile_info *info, bool complet
 	return check_output(e);
 }
 
-static const struct replay_sink lines = {NULL, show_begin, show_module, show_sample, show_count, show_edge, show_end};
+static const struct replay_sink lines = {NULL, show_begin, show_module, show_sample, show_window, show_count, show_edge, show_end};
 
 /* --- as a profile --- */
 
-static int report(const struct cli *cli, const struct output *output, uint64_t samples, struct err *e)
+static int report(const struct cli *cli, const struct output *output, uint64_t samples, uint64_t steps, struct err *e)
 {
 	FILE *out = output->is_stdout ? stderr : stdout;
 	char name[TEXT_MAX];
 	if (!cli_json(cli)) {
-		fprintf(out, "%s: %" PRIu64 " samples\n", output->name, samples);
+		fprintf(out, "%s: %" PRIu64 " samples", output->name, samples);
+		fprintf(out, steps ? ", %" PRIu64 " steps of a course\n" : "\n", steps);
 		return 0;
 	}
-	json_t *root = json_pack("{s:s, s:I}", "file", escape(output->name, name, sizeof name), "samples", (json_int_t)samples);
+	json_t *root = json_pack("{s:s, s:I, s:I}", "file", escape(output->name, name, sizeof name), "samples", (json_int_t)samples,
+				 "steps", (json_int_t)steps);
 	if (!root)
 		return err_set(e, ERR_MEMORY, "no memory for JSON");
 	json_dumpf(root, out, JSON_INDENT(2) | JSON_PRESERVE_ORDER);
@@ -163,7 +179,7 @@ static int replay_to_profile(const struct cli *cli, const struct file_data *file
 	else
 		status = output_close(&output, e);
 	if (!status)
-		status = report(cli, &output, replay_writer_samples(writer), e);
+		status = report(cli, &output, replay_writer_samples(writer), replay_writer_steps(writer), e);
 	replay_writer_free(writer);
 	return status;
 }
@@ -214,10 +230,10 @@ const struct cli_verb cmd_replay = {
     .name = "replay",
     .arguments = "FILE [--from SECONDS] [--to SECONDS] [-o FILE|-]",
     .summary = "play a profile in the order in which it was recorded",
-    .details =
-	"One JSON object per line: start, module, sample (with its branches, newest first), count, edge, lost, end. With -o it is a\n"
-	"profile again, e.g. of a window: repave-profile replay P --from 1 --to 2 -o - | repave-analyze plan --profile - MAP...\n"
-	"Totals (counts, edges, lost samples, CPU times) belong to no window and are left out of one.",
+    .details = "One JSON object per line: start, module, sample (with its branches, newest first), window (of a recorded course, with its\n"
+	       "steps), step, count, edge, lost, end. With -o it is a\n"
+	       "profile again, e.g. of a window: repave-profile replay P --from 1 --to 2 -o - | repave-analyze plan --profile - MAP...\n"
+	       "Totals (counts, edges, lost samples, CPU times) belong to no window and are left out of one.",
     .options = options,
     .minimum = 1,
     .maximum = 1,

@@ -2,6 +2,8 @@
 #include "profile/escape.h"
 #include "profile/summary.h"
 
+#include "formats/base/file.h"
+
 #include <inttypes.h>
 #include <jansson.h>
 #include <stdio.h>
@@ -16,6 +18,7 @@ struct view {
 	size_t map_count;
 	struct summary summary;
 	size_t top;
+	bool by_steps; /* weight is steps of the course: there is nothing else */
 };
 
 static int load_maps(const struct cli *cli, struct view *v, struct err *e)
@@ -80,7 +83,10 @@ static void print_info(const struct view *v)
 	if (p->sample_count || i->duration_ns)
 		printf("%zu samples, %zu branches in %.2f s; %" PRIu64 " lost, throttled %" PRIu64 " times\n", p->sample_count,
 		       p->branch_count, (double)i->duration_ns / 1e9, i->lost, i->throttled);
-	if (p->count_count)
+	if (p->course.steps)
+		printf("%" PRIu64 " steps of a recorded course in %" PRIu64 " pieces, %" PRIu64 " gaps\n", p->course.steps,
+		       p->course.windows, p->course.gaps);
+	if (p->count_count && !v->by_steps)
 		printf("%" PRIu64 " %s at %zu addresses, %zu edges\n", v->summary.weight,
 		       i->source == PROFILE_EXACT ? "instructions executed" : "samples, merged,", p->count_count, p->edge_count);
 	if (i->target_cpu_ns)
@@ -93,7 +99,7 @@ static void print_info(const struct view *v)
 static void print_lists(const struct view *v)
 {
 	char text[TEXT_MAX], other[TEXT_MAX], id[MODULE_HEX_SIZE];
-	printf("\n%7s  %-40s  %s\n", "weight", "build-id", "module");
+	printf("\n%7s  %-40s  %s\n", v->by_steps ? "steps" : "weight", "build-id", "module");
 	for (size_t i = 0; i < shown(v, v->summary.module_count); i++) {
 		const struct summary_item *m = &v->summary.modules[i];
 		strcpy(id, "-");
@@ -159,17 +165,18 @@ static int print_json(const struct view *v, struct err *e)
 	const struct profile *p = &v->profile;
 	const struct profile_info *i = &p->info;
 	char event[TEXT_MAX], command[4096], kernel[TEXT_MAX], cpu[TEXT_MAX];
-	json_t *root =
-	    json_pack("{s:s, s:s, s:s, s:s, s:s, s:b, s:I, s:I, s:f, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:I, s:o, s:o, s:o}",
-		      "source", profile_source_name(i->source), "event", escape(i->event, event, sizeof event), "command",
-		      escape(i->command, command, sizeof command), "kernel", escape(i->kernel, kernel, sizeof kernel), "cpu",
-		      escape(i->cpu, cpu, sizeof cpu), "complete", p->complete, "frequency", (json_int_t)i->frequency, "period",
-		      (json_int_t)i->period, "seconds", (double)i->duration_ns / 1e9, "samples", (json_int_t)p->sample_count, "branches",
-		      (json_int_t)p->branch_count, "counts", (json_int_t)p->count_count, "edges", (json_int_t)p->edge_count, "lost",
-		      (json_int_t)i->lost, "throttled", (json_int_t)i->throttled, "target_cpu_ns", (json_int_t)i->target_cpu_ns,
-		      "recorder_cpu_ns", (json_int_t)i->recorder_cpu_ns, "overhead_percent", overhead_percent(i), "weight",
-		      (json_int_t)v->summary.weight, "modules", items_to_json(v, v->summary.modules, v->summary.module_count, false),
-		      "places", items_to_json(v, v->summary.places, v->summary.place_count, true), "threads", threads_to_json(v));
+	json_t *root = json_pack(
+	    "{s:s, s:s, s:s, s:s, s:s, s:b, s:I, s:I, s:f, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:I, s:o, s:o, s:o}",
+	    "source", profile_source_name(i->source), "event", escape(i->event, event, sizeof event), "command",
+	    escape(i->command, command, sizeof command), "kernel", escape(i->kernel, kernel, sizeof kernel), "cpu",
+	    escape(i->cpu, cpu, sizeof cpu), "complete", p->complete, "frequency", (json_int_t)i->frequency, "period",
+	    (json_int_t)i->period, "seconds", (double)i->duration_ns / 1e9, "samples", (json_int_t)p->sample_count, "branches",
+	    (json_int_t)p->branch_count, "counts", (json_int_t)(v->by_steps ? 0 : p->count_count), "edges", (json_int_t)p->edge_count,
+	    "course_steps", (json_int_t)p->course.steps, "course_windows", (json_int_t)p->course.windows, "course_gaps",
+	    (json_int_t)p->course.gaps, "lost", (json_int_t)i->lost, "throttled", (json_int_t)i->throttled, "target_cpu_ns",
+	    (json_int_t)i->target_cpu_ns, "recorder_cpu_ns", (json_int_t)i->recorder_cpu_ns, "overhead_percent", overhead_percent(i),
+	    "weight", (json_int_t)v->summary.weight, "modules", items_to_json(v, v->summary.modules, v->summary.module_count, false),
+	    "places", items_to_json(v, v->summary.places, v->summary.place_count, true), "threads", threads_to_json(v));
 	if (!root)
 		return err_set(e, ERR_MEMORY, "no memory for JSON");
 	json_dumpf(root, stdout, JSON_INDENT(2) | JSON_PRESERVE_ORDER);
@@ -187,13 +194,27 @@ static void view_free(struct view *v)
 	profile_free(&v->profile);
 }
 
+static int read_profile(const char *path, struct view *v, struct err *e)
+{
+	const char *name = strcmp(path, "-") ? path : "stdin";
+	struct file_data file;
+	int status = file_read(path, &file, e);
+	if (status)
+		return status;
+	status = profile_decode(file.data, file.size, name, &v->profile, e);
+	v->by_steps = !status && v->profile.course.steps && !v->profile.sample_count && !v->profile.count_count;
+	if (v->by_steps)
+		status = summary_count_steps(file.data, file.size, name, &v->profile, e);
+	file_data_free(&file);
+	return status;
+}
+
 static int run(const struct cli *cli, struct err *e)
 {
 	struct view v = {.top = (size_t)cli_number(cli, "top", TOP_DEFAULT)};
-	int status = profile_read(cli_argument(cli, 0), &v.profile, e);
-	if (status)
-		return status;
-	status = load_maps(cli, &v, e);
+	int status = read_profile(cli_argument(cli, 0), &v, e);
+	if (!status)
+		status = load_maps(cli, &v, e);
 	if (!status)
 		status = summary_make(&v.profile, v.maps, v.map_count, &v.summary, e);
 	if (!status && cli_json(cli)) {

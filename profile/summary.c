@@ -1,5 +1,7 @@
 #include "profile/summary.h"
 
+#include "profile/tally.h"
+
 #include <stdlib.h>
 
 static const struct map *map_of(const struct profile *p, uint32_t module, const struct map *maps, size_t map_count)
@@ -97,6 +99,32 @@ int summary_make(const struct profile *profile, const struct map *maps, size_t m
 	s.thread_count = join(s.threads, s.thread_count);
 	*ret_summary = s;
 	return 0;
+}
+
+static int add_steps(void *context, const struct profile *part, struct err *e)
+{
+	struct tally *tally = context;
+	uint64_t *times = calloc(part->place_count + 1, sizeof *times);
+	int status = times ? 0 : err_set(e, ERR_MEMORY, "no memory for %zu places", part->place_count);
+	for (size_t i = 0; i < part->step_count && !status; i++)
+		times[part->steps[i]]++;
+	for (size_t i = 0; i < part->place_count && !status; i++)
+		status = tally_add_count(tally, &(struct profile_count){part->places[i].address, times[i], part->places[i].module}, e);
+	free(times);
+	return status;
+}
+
+int summary_count_steps(const void *data, size_t size, const char *name, struct profile *profile, struct err *e)
+{
+	struct tally tally = {0};
+	struct profile rest;
+	int status = profile_walk(data, size, name, add_steps, &tally, &rest, e);
+	if (!status) {
+		profile_free(&rest);
+		tally_finish(&tally, NULL, profile);
+	}
+	tally_free(&tally);
+	return status;
 }
 
 void summary_free(struct summary *summary)

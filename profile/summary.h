@@ -34,6 +34,11 @@ struct summary {
 	size_t module_count, place_count, thread_count;
 };
 
+/*
+ * Gives a profile that has a course and no other weight the number of steps at each place as counts, so that it can be summed up. `data` is what it
+ * was decoded from. Errors of profile_walk.
+ */
+int summary_count_steps(const void *data, size_t size, const char *name, struct profile *profile, struct err *e) MUST_CHECK;
 /* `maps` are matched to modules by identity. ERR_MEMORY. */
 int summary_make(const struct profile *profile, const struct map *maps, size_t map_count, struct summary *ret_summary,
 		 struct err *e) MUST_CHECK;

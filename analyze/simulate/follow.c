@@ -27,6 +27,12 @@ void follow_push(struct follow *f, uint32_t next, bool from_image)
 	f->frames[f->depth++] = (struct follow_frame){next, from_image};
 }
 
+void follow_forget(struct follow *f)
+{
+	f->depth = 0;
+	f->last = PROGRAM_NONE;
+}
+
 static void step(struct follow *f, uint32_t node, enum machine_way way)
 {
 	machine_step(f->machine, node, way);
@@ -42,7 +48,7 @@ static void push_call(struct follow *f)
 {
 	const struct program_node *from = &f->program->nodes[f->last];
 	if (from->kind == PROGRAM_CALL && from->next != PROGRAM_NONE)
-		follow_push(f, from->next, f->machine->in_image);
+		follow_push(f, from->next, f->machine->at.in_image);
 }
 
 void follow_arc(struct follow *f, uint32_t node)
@@ -53,7 +59,7 @@ void follow_arc(struct follow *f, uint32_t node)
 
 void follow_over(struct follow *f)
 {
-	step(f, f->program->nodes[f->last].next, f->machine->in_image ? MACHINE_RETURN_IMAGE : MACHINE_RETURN);
+	step(f, f->program->nodes[f->last].next, f->machine->at.in_image ? MACHINE_RETURN_IMAGE : MACHINE_RETURN);
 }
 
 bool follow_return(struct follow *f)

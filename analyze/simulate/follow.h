@@ -28,6 +28,8 @@ struct follow {
 int follow_init(struct follow *f, struct machine *machine, struct err *e) MUST_CHECK;
 void follow_free(struct follow *f);
 
+/* Control is nowhere, and nothing was called. */
+void follow_forget(struct follow *f);
 /* Executes `node` without connection to the one before. The stack stays. */
 void follow_start(struct follow *f, uint32_t node);
 /* Executes `node`, where an arc of the last one leads; that one's call is pushed. */

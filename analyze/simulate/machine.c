@@ -45,7 +45,7 @@ static void side_free(struct machine_side *s)
 int machine_init(struct machine *m, const struct program *program, const struct place *place, const struct machine_options *options,
 		 struct err *e)
 {
-	*m = (struct machine){.program = program, .place = place, .last = PROGRAM_NONE, .last_after = PROGRAM_NONE};
+	*m = (struct machine){.program = program, .place = place, .at = MACHINE_NOWHERE};
 	int status = side_init(&m->before, options, e);
 	if (!status)
 		status = side_init(&m->after, options, e);
@@ -89,11 +89,11 @@ static void take(struct machine_side *s, uint64_t end)
 static void step_before(struct machine *m, uint32_t node)
 {
 	const struct place_node *n = &m->place->nodes[node];
-	if (m->last != PROGRAM_NONE) {
-		const struct place_node *from = &m->place->nodes[m->last];
+	if (m->at.last != PROGRAM_NONE) {
+		const struct place_node *from = &m->place->nodes[m->at.last];
 		if (from->original + from->size != n->original) {
 			take(&m->before, from->original + from->size);
-			m->marks[m->last] |= MARK_TAKEN_BEFORE;
+			m->marks[m->at.last] |= MARK_TAKEN_BEFORE;
 		}
 	}
 	fetch(&m->before, n->original, n->size, false);
@@ -108,23 +108,23 @@ static bool arrives_in_image(const struct machine *m, uint32_t node, enum machin
 		return false;
 	if (way == MACHINE_RETURN_IMAGE)
 		return true;
-	if (!m->in_image || m->through_slot || (m->program->nodes[m->last_after].flags & PROGRAM_INDIRECT))
+	if (!m->at.in_image || m->at.through_slot || (m->program->nodes[m->at.last_after].flags & PROGRAM_INDIRECT))
 		return false;
-	return n->entry || n->home == m->place->nodes[m->last_after].home;
+	return n->entry || n->home == m->place->nodes[m->at.last_after].home;
 }
 
 /* How control left the node before, now that it is known where it goes. */
 static void leave(struct machine *m, uint32_t node, uint64_t to)
 {
-	const struct place_node *from = &m->place->nodes[m->last_after];
+	const struct place_node *from = &m->place->nodes[m->at.last_after];
 	uint64_t end = from->original + from->size;
 	uint8_t mark = MARK_TAKEN_ORIGINAL;
-	if (m->in_image) {
+	if (m->at.in_image) {
 		end = from->image + from->image_size;
 		mark = MARK_TAKEN_IMAGE;
-		if (from->inserted && from->inserted_to == node && m->program->nodes[m->last_after].kind == PROGRAM_FLOW && end != to) {
+		if (from->inserted && from->inserted_to == node && m->program->nodes[m->at.last_after].kind == PROGRAM_FLOW && end != to) {
 			fetch(&m->after, from->inserted, from->inserted_size,
-			      m->place->images[m->program->nodes[m->last_after].module].huge);
+			      m->place->images[m->program->nodes[m->at.last_after].module].huge);
 			end = from->inserted + from->inserted_size;
 			mark = MARK_INSERTED;
 		}
@@ -132,19 +132,19 @@ static void leave(struct machine *m, uint32_t node, uint64_t to)
 	if (end == to)
 		return;
 	take(&m->after, end);
-	m->marks[m->last_after] |= mark;
+	m->marks[m->at.last_after] |= mark;
 }
 
 static void step_after(struct machine *m, uint32_t node, enum machine_way way)
 {
 	const struct program_node *what = &m->program->nodes[node];
 	const struct place_node *n = &m->place->nodes[node];
-	if (m->through_slot && (what->flags & PROGRAM_STUB))
+	if (m->at.through_slot && (what->flags & PROGRAM_STUB))
 		return;
 	bool huge = m->place->images[what->module].huge, image = arrives_in_image(m, node, way);
-	if (m->last_after != PROGRAM_NONE && way != MACHINE_START)
+	if (m->at.last_after != PROGRAM_NONE && way != MACHINE_START)
 		leave(m, node, image ? n->image : n->original);
-	bool was_in_image = m->in_image && way != MACHINE_START;
+	bool was_in_image = m->at.in_image && way != MACHINE_START;
 	if (!image) {
 		m->after.counts.exits += was_in_image;
 		fetch(&m->after, n->original, n->patch_image ? n->patch_end : n->size, false);
@@ -161,19 +161,19 @@ static void step_after(struct machine *m, uint32_t node, enum machine_way way)
 		m->after.counts.image_insns += what->insns;
 		m->marks[node] |= MARK_IMAGE;
 	}
-	m->in_image = image;
-	m->last_after = node;
-	m->through_slot = image && n->through_slot;
+	m->at.in_image = image;
+	m->at.last_after = node;
+	m->at.through_slot = image && n->through_slot;
 }
 
 void machine_step(struct machine *m, uint32_t node, enum machine_way way)
 {
 	m->insns += m->program->nodes[node].insns;
 	if (way == MACHINE_START)
-		m->last = m->last_after = PROGRAM_NONE;
+		m->at.last = m->at.last_after = PROGRAM_NONE;
 	step_after(m, node, way);
 	step_before(m, node);
-	m->last = node;
+	m->at.last = node;
 }
 
 /* --- counting and not counting --- */

@@ -44,6 +44,15 @@ struct machine_sums {
 	uint64_t insns;
 };
 
+/* Where control is. */
+struct machine_at {
+	/* the node before; `last_after` is the one before the PLT stub when the image has no need of the stub */
+	uint32_t last, last_after;
+	bool in_image;	   /* it was executed in the image */
+	bool through_slot; /* it went through a slot */
+};
+#define MACHINE_NOWHERE ((struct machine_at){.last = PROGRAM_NONE, .last_after = PROGRAM_NONE})
+
 struct machine {
 	const struct program *program;
 	const struct place *place;
@@ -51,10 +60,7 @@ struct machine {
 	uint8_t *marks; /* [node_count] bit set of what each node did */
 	uint64_t insns; /* executed, in PROGRAM_INSN_UNIT, also while paused */
 	struct machine_sums paused, skipped;
-	/* the node before; `last_after` is the one before the PLT stub when the image has no need of the stub */
-	uint32_t last, last_after;
-	bool in_image;	   /* it was executed in the image */
-	bool through_slot; /* it went through a slot */
+	struct machine_at at; /* to be exchanged when another thread goes on */
 };
 
 /* ERR_USAGE for impossible caches, ERR_MEMORY. `program` and `place` are borrowed. */
@@ -69,7 +75,7 @@ enum machine_way {
 	MACHINE_RETURN_IMAGE, /* and from the image */
 };
 
-/* Executes `node`. After it, m->in_image says where a call in it returns to. */
+/* Executes `node`. After it, m->at.in_image says where a call in it returns to. */
 void machine_step(struct machine *m, uint32_t node, enum machine_way way);
 
 /* Between pause and resume caches fill, but nothing is counted except what is touched. */

@@ -43,8 +43,7 @@ static void run_to(const struct replay *r, uint32_t end)
 
 static void replay_sample(const struct replay *r, const struct profile_sample *s)
 {
-	r->f->last = PROGRAM_NONE;
-	r->f->depth = 0;
+	follow_forget(r->f);
 	/* Newest first in the file. */
 	for (uint32_t k = s->branch_count; k-- > 0;) {
 		const struct profile_branch *b = &r->profile->branches[s->first_branch + k];

@@ -159,10 +159,30 @@ static bool is_file(const char *path)
 	return true;
 }
 
+/* Index of the file with this name; it is added when it is new. */
+static int add_file(struct files *f, const char *path, const uint8_t *build_id, size_t size, uint32_t *ret_file, struct err *e)
+{
+	uint64_t key = key_of(path, build_id, size);
+	struct file new;
+	*ret_file = idmap_get(&f->by_name, key);
+	if (*ret_file != IDMAP_NONE)
+		return 0;
+	int status = make_file(path, build_id, size, &new, e);
+	if (status)
+		return status;
+	if (vec_push(&f->files, new)) {
+		file_free(&new);
+		return no_memory(e);
+	}
+	*ret_file = (uint32_t)f->files.count - 1;
+	return idmap_set(&f->by_name, key, *ret_file) ? no_memory(e) : 0;
+}
+
 int files_add(struct files *f, const struct files_mapping *m, uint32_t *ret_mapping, struct err *e)
 {
 	const uint8_t *build_id = m->build_id;
 	size_t size = m->build_id_size;
+	uint32_t file;
 	*ret_mapping = SPACES_NONE;
 	if (!is_file(m->path))
 		return 0;
@@ -173,21 +193,9 @@ int files_add(struct files *f, const struct files_mapping *m, uint32_t *ret_mapp
 			size = f->build_ids.data[said].build_id_size;
 		}
 	}
-	uint64_t key = key_of(m->path, build_id, size);
-	uint32_t file = idmap_get(&f->by_name, key);
-	if (file == IDMAP_NONE) {
-		struct file new;
-		int status = make_file(m->path, build_id, size, &new, e);
-		if (status)
-			return status;
-		if (vec_push(&f->files, new)) {
-			file_free(&new);
-			return no_memory(e);
-		}
-		file = (uint32_t)f->files.count - 1;
-		if (idmap_set(&f->by_name, key, file))
-			return no_memory(e);
-	}
+	int status = add_file(f, m->path, build_id, size, &file, e);
+	if (status)
+		return status;
 	struct mapping mapping = {.start = m->start, .end = m->end, .offset = m->offset, .file = file};
 	if (f->mappings.count >= SPACES_NONE || vec_push(&f->mappings, mapping))
 		return no_memory(e);
@@ -297,6 +305,25 @@ static int open_file(struct files *f, struct file *file, struct err *e)
 			return no_memory(e);
 	}
 	return keep_module(f, &module, file->known, &file->module, e);
+}
+
+int files_open(struct files *f, const char *path, uint32_t *ret_module, const struct elfhead **ret_head, struct err *e)
+{
+	uint32_t number;
+	int status = add_file(f, path, NULL, 0, &number, e);
+	struct file *file = status ? NULL : &f->files.data[number];
+	if (!status && !file->opened && is_file(path))
+		status = open_file(f, file, e);
+	if (status)
+		return status;
+	*ret_module = file->module;
+	*ret_head = file->known ? file->head : NULL;
+	return 0;
+}
+
+const struct module_identity *files_module(const struct files *f, uint32_t module)
+{
+	return &f->modules.data[module];
 }
 
 /*

@@ -9,6 +9,7 @@
 #define PROFILE_IMPORT_FILES_H
 
 #include "formats/base/addr.h"
+#include "formats/base/elfhead.h"
 #include "formats/base/err.h"
 #include "formats/module.h"
 #include "formats/profile.h"
@@ -59,6 +60,14 @@ struct files_place {
 
 /* Opens the file on first use. ERR_MEMORY. */
 int files_find(struct files *files, const struct files_address *address, struct files_place *ret_place, struct err *e) MUST_CHECK;
+
+/*
+ * The file that is recorded as `path` by name alone. *ret_module is its number; *ret_head its headers (borrowed), NULL when it cannot be read here.
+ * ERR_MEMORY.
+ */
+int files_open(struct files *files, const char *path, uint32_t *ret_module, const struct elfhead **ret_head, struct err *e) MUST_CHECK;
+/* Identity of a module by its number, borrowed until the next module comes. */
+const struct module_identity *files_module(const struct files *files, uint32_t module);
 
 /* Modules that addresses were found in, numbered from 0 in the order of first use; moved into `profile`. */
 int files_finish(struct files *files, struct profile *profile, struct err *e) MUST_CHECK;

@@ -1,6 +1,7 @@
 #include "profile/import/import.h"
 
 #include "profile/identity.h"
+#include "profile/import/lackey.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -71,6 +72,8 @@ enum import_format import_detect(const void *data, size_t size)
 	while (text.line < DETECT_LINES && text_line(&text, &line)) {
 		if (is_callgrind_line(&line))
 			return IMPORT_CALLGRIND;
+		if (lackey_is_line(&line))
+			return IMPORT_LACKEY;
 		if (line.at == line.end || *line.at == '#')
 			continue;
 		if (is_aggregated_line(line))

@@ -20,7 +20,8 @@
 	X(PERF_SCRIPT, "perf-script")                                                                                                      \
 	X(CALLGRIND, "callgrind")                                                                                                          \
 	X(FDATA, "fdata")                                                                                                                  \
-	X(AGGREGATED, "pre-aggregated")
+	X(AGGREGATED, "pre-aggregated")                                                                                                    \
+	X(LACKEY, "lackey") /* not by import_read: lackey.h */
 
 enum import_format {
 #define X(name, text) IMPORT_##name,
@@ -50,7 +51,7 @@ struct import_result {
 const char *import_format_name(enum import_format format);
 /* By its name; IMPORT_FORMAT_COUNT if there is none of that name. */
 enum import_format import_format_of_name(const char *name);
-/* By content. IMPORT_FORMAT_COUNT: none that is known. */
+/* By content, of which the start is enough. IMPORT_FORMAT_COUNT: none that is known. */
 enum import_format import_detect(const void *data, size_t size);
 
 /* Reads it all. Errors of the format's reader; ERR_USAGE when a format needs an ELF file and it is not given. Free both results. */

@@ -175,7 +175,7 @@ static int join_info(struct merge *m, const struct profile_info *other, uint64_t
 /* --- a file --- */
 
 struct survey {
-	bool has_branches;
+	bool has_branches, has_totals; /* totals: anything that can be added */
 };
 
 static int survey_part(void *context, const struct profile *part, struct err *e)
@@ -183,6 +183,7 @@ static int survey_part(void *context, const struct profile *part, struct err *e)
 	struct survey *s = context;
 	(void)e;
 	s->has_branches |= part->branch_count > 0;
+	s->has_totals |= part->sample_count || part->count_count || part->edge_count;
 	return 0;
 }
 
@@ -201,6 +202,14 @@ static int check_source(const struct merge *m, uint8_t source, const char *name,
 		       name, profile_source_name(source), profile_source_name(m->info.source));
 }
 
+static int check_course(const struct profile *p, const struct survey *s, const char *name, struct err *e)
+{
+	if (!p->course.steps || s->has_totals)
+		return 0;
+	return err_set(e, ERR_UNSUPPORTED,
+		       "%s: holds only a recorded course, an order of which there is no sum: repave-analyze flow makes counts of it", name);
+}
+
 /* Read twice: first all of it is checked and its source seen, so that what is refused leaves nothing behind. */
 int merge_add(struct merge *merge, const void *data, size_t size, const char *name, uint64_t weight, struct err *e)
 {
@@ -211,7 +220,9 @@ int merge_add(struct merge *merge, const void *data, size_t size, const char *na
 		return status;
 	uint8_t source = source_of(&rest.info, &survey);
 	struct adding a = {.merge = merge, .weight = weight, .exact = source == PROFILE_EXACT};
-	status = check_source(merge, source, name, e);
+	status = check_course(&rest, &survey, name, e);
+	if (!status)
+		status = check_source(merge, source, name, e);
 	if (!status)
 		status = profile_walk(data, size, name, add_part, &a, &again, e);
 	if (!status) {
@@ -220,6 +231,7 @@ int merge_add(struct merge *merge, const void *data, size_t size, const char *na
 		merge->totals.files++;
 		merge->totals.incomplete += !again.complete;
 		join_sum(&merge->totals.weight, tally_sum(a.counted, a.exact ? 0 : a.samples), weight);
+		join_sum(&merge->totals.steps, rest.course.steps, 1);
 		join_sum(&merge->totals.left_out, a.exact ? a.samples : 0, weight);
 		profile_free(&again);
 	}

@@ -6,8 +6,9 @@
  *   branch record  an edge (kind jump: records do not say), mispredicted or not
  *   what was executed between two branch records of one sample in one module: an edge of kind run
  *   count, edge    themselves
- * In a profile that is exact, samples say less than its counts and in another unit; they are left out. An address in no module means
- * nothing in another process; such are added up at address 0.
+ * In a profile that is exact, samples say less than its counts and in another unit; they are left out. A recorded course is an order, of which there
+ * is no sum: it is left out and counted, and a profile that has nothing else is refused. An address in no module means nothing in another process;
+ * such are added up at address 0.
  *
  * The outcome depends only on the set of profiles and their weights, not on order or grouping: every part of it is a sum that stops at 2^64 - 1,
  * a minimum, or "all the same, or nothing". A weight of n is the same as n times the same file. Memory is for distinct addresses, edges and
@@ -29,6 +30,7 @@ struct merge_totals {
 	uint64_t incomplete; /* of them, whose recorder was killed */
 	uint64_t weight;     /* samples, single and counted, or executed instructions in them, times their weights */
 	uint64_t left_out;   /* samples in exact profiles */
+	uint64_t steps;	     /* of courses, left out */
 	size_t addresses, edges, modules;
 };
 
@@ -37,7 +39,7 @@ void merge_free(struct merge *merge);
 
 /*
  * Adds the profile in `data`, `weight` (1 or more) times. After an error other than ERR_MEMORY it is not in the merge, no part of it.
- * ERR_FORMAT, ERR_UNSUPPORTED: it cannot be read. ERR_MISMATCH: its numbers are of another kind than those before (profile_source).
+ * ERR_FORMAT, ERR_UNSUPPORTED: it cannot be read, or holds only a course. ERR_MISMATCH: its numbers are of another kind than those before (profile_source).
  */
 int merge_add(struct merge *merge, const void *data, size_t size, const char *name, uint64_t weight, struct err *e) MUST_CHECK;
 void merge_totals_of(const struct merge *merge, struct merge_totals *ret_totals);

@@ -11,7 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Nanoseconds since the start of the recording, [from, to). */
+/* Nanoseconds since the start of the recording, [from, to). A piece of a course counts as a whole, by the time of its first step. */
 struct replay_window {
 	uint64_t from_ns, to_ns;
 	bool whole; /* no window: everything, also what has no time */
@@ -28,6 +28,9 @@ struct replay_sink {
 	int (*module)(void *context, uint32_t number, const struct module_identity *module, struct err *e);
 	/* time_ns counts from the start of the recording, also in a window. `branches` has sample->branch_count entries. */
 	int (*sample)(void *context, const struct profile_sample *sample, const struct profile_branch *branches, struct err *e);
+	/* A piece of a course, with its steps: step i of it is at places[steps[i]]. first_step is to be ignored. */
+	int (*window)(void *context, const struct profile_window *window, const struct profile_place *places, const uint32_t *steps,
+		      struct err *e);
 	int (*count)(void *context, const struct profile_count *count, struct err *e);
 	int (*edge)(void *context, const struct profile_edge *edge, struct err *e);
 	/* `complete`: false when the recorder was killed. */
@@ -49,6 +52,7 @@ struct replay_writer;
 int replay_writer_new(int fd, const char *name, const struct replay_window *window, struct replay_writer **ret_writer,
 		      struct replay_sink *ret_sink, struct err *e) MUST_CHECK;
 uint64_t replay_writer_samples(const struct replay_writer *writer);
+uint64_t replay_writer_steps(const struct replay_writer *writer);
 void replay_writer_free(struct replay_writer *writer);
 
 #endif

@@ -15,8 +15,9 @@ struct replay_writer {
 	VEC(struct module_identity) modules;
 	VEC(uint32_t) numbers; /* in the new file, PROFILE_NO_MODULE = not yet */
 	VEC(struct profile_branch) branches;
+	VEC(struct profile_place) steps;
 	struct tally totals; /* new numbers may order them in another way */
-	uint64_t samples;
+	uint64_t samples, step_count;
 };
 
 static int no_memory(const struct replay_writer *w, struct err *e)
@@ -78,6 +79,26 @@ static int add_sample(void *context, const struct profile_sample *sample, const 
 	return profile_stream_sample(w->stream, &copy, w->branches.data, e);
 }
 
+static int add_window(void *context, const struct profile_window *window, const struct profile_place *places, const uint32_t *steps,
+		      struct err *e)
+{
+	struct replay_writer *w = context;
+	struct profile_window copy = *window;
+	int status = 0;
+	copy.time_ns -= w->from_ns;
+	w->steps.count = 0;
+	for (uint32_t i = 0; i < window->step_count && !status; i++) {
+		struct profile_place place = places[steps[i]];
+		status = renumber(w, &place.module, e);
+		if (!status && vec_push(&w->steps, place))
+			status = no_memory(w, e);
+	}
+	if (status)
+		return status;
+	w->step_count += window->step_count;
+	return profile_stream_course(w->stream, &copy, w->steps.data, w->steps.count, e);
+}
+
 static int add_count(void *context, const struct profile_count *count, struct err *e)
 {
 	struct replay_writer *w = context;
@@ -125,13 +146,18 @@ int replay_writer_new(int fd, const char *name, const struct replay_window *wind
 	w->name = copy;
 	w->from_ns = window->whole ? 0 : window->from_ns;
 	*ret_writer = w;
-	*ret_sink = (struct replay_sink){w, begin, add_module, add_sample, add_count, add_edge, end};
+	*ret_sink = (struct replay_sink){w, begin, add_module, add_sample, add_window, add_count, add_edge, end};
 	return 0;
 }
 
 uint64_t replay_writer_samples(const struct replay_writer *writer)
 {
 	return writer->samples;
+}
+
+uint64_t replay_writer_steps(const struct replay_writer *writer)
+{
+	return writer->step_count;
 }
 
 void replay_writer_free(struct replay_writer *writer)
@@ -145,6 +171,7 @@ void replay_writer_free(struct replay_writer *writer)
 	vec_free(&writer->modules);
 	vec_free(&writer->numbers);
 	vec_free(&writer->branches);
+	vec_free(&writer->steps);
 	tally_free(&writer->totals);
 	free(writer->name);
 	free(writer);

@@ -6,9 +6,10 @@
  *          0x018 C: 8 bytes, 2 instructions; returns
  *   leaf   0x100 D: 16 bytes, 4 instructions; returns
  */
-#include "analyze/simulate/course.h"
-#include "analyze/simulate/lackey.h"
+#include "analyze/simulate/drawn.h"
+#include "analyze/simulate/recorded.h"
 #include "analyze/simulate/stacks.h"
+#include "tests/golden/stream_profile.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -149,12 +150,12 @@ static void drawn_course_runs_each_block_in_its_share(void **state)
 {
 	(void)state;
 	struct fixture x;
-	struct course_result result;
+	struct drawn_result result;
 	fixture_init(&x, true, true);
-	struct course_options options = course_options_default();
+	struct drawn_options options = drawn_options_default();
 	options.instructions = 2000000;
 	options.episode = 100000;
-	assert_int_equal(course_run(&options, &x.follow, &result, NULL), 0);
+	assert_int_equal(drawn_run(&options, &x.follow, &result, NULL), 0);
 	assert_int_equal(machine_finish(&x.machine, NULL), 0);
 	assert_int_equal(result.episodes, 20);
 	assert_true(result.deviation < 0.01);
@@ -174,12 +175,12 @@ static void same_seed_gives_the_same_counts_another_seed_others(void **state)
 	struct machine_counts counts[3];
 	for (int i = 0; i < 3; i++) {
 		struct fixture x;
-		struct course_result result;
+		struct drawn_result result;
 		fixture_init(&x, true, true);
-		struct course_options options = course_options_default();
+		struct drawn_options options = drawn_options_default();
 		options.instructions = options.episode = 500000;
 		options.seed = i < 2 ? 7 : 8;
-		assert_int_equal(course_run(&options, &x.follow, &result, NULL), 0);
+		assert_int_equal(drawn_run(&options, &x.follow, &result, NULL), 0);
 		assert_int_equal(machine_finish(&x.machine, NULL), 0);
 		counts[i] = x.machine.after.counts;
 		fixture_free(&x);
@@ -196,14 +197,14 @@ static void steps_in_the_image_and_out_of_it(void **state)
 	fixture_init(&x, false, true);
 	const struct machine_counts *after = &x.machine.after.counts, *before = &x.machine.before.counts;
 	follow_start(&x.follow, 0); /* through the patch at the entry */
-	assert_true(x.machine.in_image);
+	assert_true(x.machine.at.in_image);
 	assert_int_equal(after->taken, 1);
 	assert_int_equal(before->taken, 0);
 	follow_to(&x.follow, 3); /* the direct call goes to the copy */
-	assert_true(x.machine.in_image);
+	assert_true(x.machine.at.in_image);
 	assert_int_equal(after->exits, 0);
 	follow_to(&x.follow, 1); /* and back */
-	assert_true(x.machine.in_image);
+	assert_true(x.machine.at.in_image);
 	assert_int_equal(x.follow.depth, 0);
 	assert_int_equal(after->taken, 3);
 	assert_int_equal(before->taken, 2);
@@ -212,7 +213,7 @@ static void steps_in_the_image_and_out_of_it(void **state)
 	follow_to(&x.follow, 1);
 	assert_int_equal(after->taken, 6);
 	follow_to(&x.follow, 2); /* out, by the added jump; in the original it falls through */
-	assert_false(x.machine.in_image);
+	assert_false(x.machine.at.in_image);
 	assert_int_equal(after->exits, 1);
 	assert_int_equal(after->taken, 7);
 	assert_int_equal(before->taken, 5);
@@ -223,29 +224,61 @@ static void steps_in_the_image_and_out_of_it(void **state)
 	fixture_free(&x);
 }
 
-static int replay_text(struct fixture *x, const char *text, struct lackey_result *ret_result, struct err *e)
+#define ELSEWHERE 0xbadc0de
+
+struct piece {
+	uint32_t thread;
+	bool gap;
+	uint32_t offsets[8]; /* in the text; ends with UINT32_MAX */
+};
+
+static struct file_data make_course(const struct piece *pieces, size_t count)
 {
-	FILE *file = fmemopen((void *)(uintptr_t)text, strlen(text), "r");
-	assert_non_null(file);
-	struct lackey_options options = {0};
-	int status = lackey_replay(file, "trace", &options, &x->follow, ret_result, e);
-	fclose(file);
-	return status;
+	struct profile_info info = sample_profile_info();
+	struct profile_stream *s;
+	struct writer w = {0};
+	struct err e = {0};
+	uint32_t module;
+	int fd = memfd_create("course", 0);
+	if (profile_stream_open(fd, "memfd", &info, &s, &e) || profile_stream_module(s, &identity, &module, &e))
+		fail_msg("%s", e.text);
+	for (size_t i = 0; i < count; i++) {
+		struct profile_place steps[8];
+		struct profile_window window = {.thread = pieces[i].thread, .gap = pieces[i].gap};
+		size_t n = 0;
+		for (; n < 8 && pieces[i].offsets[n] != UINT32_MAX; n++)
+			steps[n] = (struct profile_place){TEXT + pieces[i].offsets[n],
+							  pieces[i].offsets[n] == ELSEWHERE ? PROFILE_NO_MODULE : module};
+		if (profile_stream_course(s, &window, steps, n, &e))
+			fail_msg("%s", e.text);
+	}
+	if (profile_stream_close(s, &info, &e) || stream_take(fd, &w, &e))
+		fail_msg("%s", e.text);
+	return (struct file_data){.data = w.data, .size = w.size};
 }
 
-static void trace_is_replayed_exactly(void **state)
+static struct recorded_result replay(struct fixture *x, const struct piece *pieces, size_t count, uint64_t instructions)
+{
+	struct file_data file = make_course(pieces, count);
+	struct recorded_options options = {.instructions = instructions};
+	struct recorded_result result;
+	struct err e = {0};
+	if (recorded_replay(&file, "course", 1, &options, &x->machine, &result, &e))
+		fail_msg("%s", e.text);
+	file_data_free(&file);
+	return result;
+}
+
+static void course_is_replayed_exactly(void **state)
 {
 	(void)state;
 	struct fixture x;
-	struct lackey_result result;
-	struct err e = {0};
+	const struct piece pieces[] = {{1, false, {0, 0x100, 16, 0, 0x100, 16, 24, ELSEWHERE}}};
 	fixture_init(&x, false, true);
-	const char *text = "==1== Lackey\n--1-- Reading syms from /bin/tiny\n--1--    svma 0x0000001000, avma 0x0004001000\n"
-			   "SB 04001000\nSB 04001100\nSB 04001010\nSB 04001000\nSB 04001100\nSB 04001010\nSB 04001018\nSB 0badc0de\n";
-	assert_int_equal(replay_text(&x, text, &result, &e), 0);
-	assert_int_equal(result.superblocks, 8);
+	struct recorded_result result = replay(&x, pieces, 1, 0);
+	assert_int_equal(result.steps, 8);
 	assert_int_equal(result.outside, 1);
-	assert_int_equal(result.modules, 1);
+	assert_int_equal(result.gaps, 0);
 	assert_int_equal(x.machine.insns, (2 * (4 + 4 + 2) + 2) * PROGRAM_INSN_UNIT);
 	assert_int_equal(x.machine.before.counts.taken, 5);
 	assert_int_equal(x.machine.after.counts.taken, 7);
@@ -253,42 +286,117 @@ static void trace_is_replayed_exactly(void **state)
 }
 
 /* A superblock that ended by its length, and a string instruction that repeats, go on in the middle of a block. */
-static void superblock_in_the_middle_of_a_block_goes_on(void **state)
+static void step_in_the_middle_of_a_block_goes_on(void **state)
 {
 	(void)state;
 	struct fixture x;
-	struct lackey_result result;
+	const struct piece pieces[] = {{1, false, {0x100, 0x108, 0x108, 0x108, UINT32_MAX}}};
 	fixture_init(&x, false, false);
-	const char *text =
-	    "--1-- Reading syms from /other/dir/tiny\n--1--    svma 0x1000, avma 0x1000\nSB 1100\nSB 1108\nSB 1108\nSB 1108\n";
-	assert_int_equal(replay_text(&x, text, &result, NULL), 0);
+	replay(&x, pieces, 1, 0);
 	assert_int_equal(x.machine.insns, (4 + 2) * PROGRAM_INSN_UNIT);
 	fixture_free(&x);
 }
 
-static void bad_traces_are_refused(void **state)
+/* B branches to A, not to itself: what repeats is its first instruction. */
+static void repeated_first_instruction_counts_once_each_time(void **state)
 {
 	(void)state;
-	static const struct {
-		const char *text;
-		enum err_code code;
-		const char *says;
-	} bad[] = {
-	    {"hello\n", ERR_FORMAT, "no line"},
-	    {"", ERR_FORMAT, "no line"},
-	    {"SB 1000\n", ERR_MISMATCH, "where"},
-	    {"--1-- Reading syms from /bin/other\n--1--  svma 0x1000, avma 0x1000\nSB 1000\n", ERR_MISMATCH, "where"},
-	    {"x\nSB 10z0\n", ERR_FORMAT, "trace:2"},
-	    {"SB \n", ERR_FORMAT, "trace:1"},
-	    {"SB 11112222333344445\n", ERR_FORMAT, "trace:1"},
-	};
-	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+	struct fixture x;
+	const struct piece pieces[] = {{1, false, {16, 16, 16, 24, UINT32_MAX}}};
+	fixture_init(&x, false, false);
+	replay(&x, pieces, 1, 0);
+	assert_int_equal(x.machine.insns, (2 + 1 + 1 + 2) * PROGRAM_INSN_UNIT);
+	fixture_free(&x);
+}
+
+/* A falls into B, which branches back: a loop of two blocks has one step a round. */
+static void loop_over_several_blocks_is_no_repetition(void **state)
+{
+	(void)state;
+	struct fixture x;
+	const struct piece pieces[] = {{1, false, {0, 0, 0, 24, UINT32_MAX}}};
+	fixture_init(&x, false, false);
+	x.map.call_count = 0;
+	program_free(&x.program);
+	place_free(&x.place);
+	assert_int_equal(program_init(&x.program, NULL, &x.map, 1, NULL), 0);
+	assert_int_equal(place_init(&x.place, &x.program, &x.plan, NULL), 0);
+	replay(&x, pieces, 1, 0);
+	assert_int_equal(x.machine.insns, (3 * (4 + 2) + 2) * PROGRAM_INSN_UNIT);
+	assert_int_equal(x.machine.before.counts.taken, 2);
+	fixture_free(&x);
+}
+
+static void every_instruction_as_a_step_is_the_same_course(void **state)
+{
+	(void)state;
+	struct fixture x;
+	const struct piece pieces[] = {{1, false, {0, 3, 7, 11, 0x100, 0x104, 0x108, 0x10c}}, {1, false, {16, 20, 24, 28, UINT32_MAX}}};
+	fixture_init(&x, false, true);
+	replay(&x, pieces, 2, 0);
+	assert_int_equal(x.machine.insns, (4 + 4 + 2 + 2) * PROGRAM_INSN_UNIT);
+	assert_int_equal(x.machine.before.counts.taken, 2);
+	fixture_free(&x);
+}
+
+/* Both threads call leaf; each returns to where it was called from, the one to the image. */
+static void threads_have_their_own_callers(void **state)
+{
+	(void)state;
+	struct fixture x;
+	const struct piece pieces[] = {
+	    {1, false, {0, 0x100, UINT32_MAX}}, {2, false, {24, 0x100, UINT32_MAX}}, {1, false, {16, UINT32_MAX}}};
+	fixture_init(&x, false, true);
+	replay(&x, pieces, 3, 0);
+	assert_true(x.machine.at.in_image); /* B, as the call in A was made there */
+	assert_int_equal(x.machine.insns, (4 + 4 + 2 + 4 + 2) * PROGRAM_INSN_UNIT);
+	/* call and return of the first; C does not call leaf: nothing is known of how the second came there, so both its steps are apart */
+	assert_int_equal(x.machine.before.counts.taken, 3);
+	fixture_free(&x);
+}
+
+static void more_threads_than_are_kept_forget_their_callers(void **state)
+{
+	(void)state;
+	struct fixture x;
+	struct piece pieces[2 * RECORDED_THREADS_MAX + 2];
+	size_t n = 0;
+	pieces[n++] = (struct piece){0, false, {0, 0x100, UINT32_MAX}};
+	for (uint32_t i = 1; i <= 2 * RECORDED_THREADS_MAX; i++)
+		pieces[n++] = (struct piece){i, false, {24, UINT32_MAX}};
+	pieces[n++] = (struct piece){0, false, {16, UINT32_MAX}};
+	fixture_init(&x, false, true);
+	replay(&x, pieces, n, 0);
+	assert_false(x.machine.at.in_image);
+	fixture_free(&x);
+}
+
+/* Nothing leads over a gap: no branch, no return; and the first quarter of what comes after is not counted. */
+static void gap_breaks_the_course_and_warms_up(void **state)
+{
+	(void)state;
+	struct fixture x;
+	const struct piece pieces[] = {{1, false, {0, 0x100, UINT32_MAX}}, {1, true, {16, 0, 0x100, 16, 0, 0x100, 16, 24}}};
+	fixture_init(&x, false, true);
+	struct recorded_result result = replay(&x, pieces, 2, 0);
+	assert_int_equal(result.gaps, 1);
+	assert_int_equal(machine_finish(&x.machine, NULL), 0);
+	assert_int_equal((int)machine_instructions(&x.machine), 4 + 4 + (4 + 2 + 4 + 4 + 2 + 2));
+	assert_int_equal(x.machine.before.counts.taken, 1 + 5);
+	fixture_free(&x);
+}
+
+static void course_stops_at_the_limit_also_while_it_warms_up(void **state)
+{
+	(void)state;
+	const struct piece pieces[] = {{1, true, {0, 0x100, 16, 0, 0x100, 16, 24, 0}}, {1, false, {0, UINT32_MAX}}};
+	for (uint64_t limit = 1; limit < 20; limit++) {
 		struct fixture x;
-		struct lackey_result result;
-		struct err e = {0};
 		fixture_init(&x, false, false);
-		assert_int_equal(replay_text(&x, bad[i].text ? bad[i].text : "", &result, &e), -(int)bad[i].code);
-		assert_non_null(strstr(e.text, bad[i].says));
+		struct recorded_result result = replay(&x, pieces, 2, limit);
+		assert_true(x.machine.insns >= limit * PROGRAM_INSN_UNIT && x.machine.insns <= (limit + 4) * PROGRAM_INSN_UNIT);
+		assert_true(result.steps < 8);
+		assert_true(machine_instructions(&x.machine) < (double)limit + 4);
 		fixture_free(&x);
 	}
 }
@@ -367,9 +475,15 @@ int main(void)
 	    cmocka_unit_test(drawn_course_runs_each_block_in_its_share),
 	    cmocka_unit_test(same_seed_gives_the_same_counts_another_seed_others),
 	    cmocka_unit_test(steps_in_the_image_and_out_of_it),
-	    cmocka_unit_test(trace_is_replayed_exactly),
-	    cmocka_unit_test(superblock_in_the_middle_of_a_block_goes_on),
-	    cmocka_unit_test(bad_traces_are_refused),
+	    cmocka_unit_test(course_is_replayed_exactly),
+	    cmocka_unit_test(step_in_the_middle_of_a_block_goes_on),
+	    cmocka_unit_test(repeated_first_instruction_counts_once_each_time),
+	    cmocka_unit_test(loop_over_several_blocks_is_no_repetition),
+	    cmocka_unit_test(every_instruction_as_a_step_is_the_same_course),
+	    cmocka_unit_test(threads_have_their_own_callers),
+	    cmocka_unit_test(more_threads_than_are_kept_forget_their_callers),
+	    cmocka_unit_test(gap_breaks_the_course_and_warms_up),
+	    cmocka_unit_test(course_stops_at_the_limit_also_while_it_warms_up),
 	    cmocka_unit_test(branch_stacks_are_replayed_in_order),
 	    cmocka_unit_test(deep_recursion_forgets_the_oldest_callers),
 	    cmocka_unit_test(plan_of_another_module_is_named),

@@ -1,5 +1,6 @@
 #include "profile/merge/merge.h"
 #include "tests/golden/sample_profile.h"
+#include "tests/golden/stream_profile.h"
 #include "tests/unit/profile/random_profile.h"
 
 #include <setjmp.h>
@@ -168,6 +169,36 @@ static void other_kinds_and_bad_files_are_refused_and_leave_nothing(void **state
 	writer_free(&other);
 }
 
+static void courses_are_left_out_but_not_silently(void **state)
+{
+	(void)state;
+	struct profile_info info = sample_profile_info();
+	struct profile_window windows[SAMPLE_COURSE_WINDOWS];
+	struct writer with = {0}, only = {0};
+	struct merge_totals totals;
+	struct profile_stream *s;
+	struct profile_place step = {0x1000, PROFILE_NO_MODULE};
+	struct merge *m;
+	struct err why = {0};
+	int fd = memfd_create("course", 0);
+	sample_course(windows);
+	CHECK(stream_sample_profile(&with, &e));
+	CHECK(profile_stream_open(fd, "memfd", &info, &s, &e));
+	CHECK(profile_stream_course(s, &windows[0], &step, 1, &e));
+	CHECK(profile_stream_close(s, &info, &e));
+	CHECK(stream_take(fd, &only, &e));
+	CHECK(merge_new(&m, &e));
+	CHECK(merge_add(m, with.data, with.size, "with", 3, &e));
+	assert_int_equal(merge_add(m, only.data, only.size, "only", 1, &why), -ERR_UNSUPPORTED);
+	assert_non_null(strstr(why.text, "only a recorded course"));
+	merge_totals_of(m, &totals);
+	assert_int_equal(totals.files, 1);
+	assert_int_equal(totals.steps, SAMPLE_COURSE_STEPS);
+	merge_free(m);
+	writer_free(&with);
+	writer_free(&only);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -175,6 +206,7 @@ int main(void)
 	    cmocka_unit_test(samples_and_branches_become_counts_edges_and_runs),
 	    cmocka_unit_test(samples_of_exact_profiles_are_left_out_and_counted),
 	    cmocka_unit_test(other_kinds_and_bad_files_are_refused_and_leave_nothing),
+	    cmocka_unit_test(courses_are_left_out_but_not_silently),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -3,6 +3,7 @@
 #include "profile/merge/merge.h"
 #include "profile/merge/replay.h"
 #include "tests/golden/sample_profile.h"
+#include "tests/golden/stream_profile.h"
 #include "tests/unit/profile/random_profile.h"
 
 #include <setjmp.h>
@@ -238,6 +239,63 @@ static void every_prefix_is_incomplete_or_refused_and_loses_at_most_its_last_fra
 	file_data_free(&file);
 }
 
+struct course {
+	struct profile_window windows[8];
+	struct profile_place steps[2 * SAMPLE_COURSE_STEPS];
+	size_t window_count, step_count;
+};
+
+static int collect_course(void *context, const struct profile *part, struct err *e)
+{
+	struct course *c = context;
+	(void)e;
+	for (size_t i = 0; i < part->window_count; i++)
+		c->windows[c->window_count++] = part->windows[i];
+	for (size_t i = 0; i < part->step_count; i++)
+		c->steps[c->step_count++] = part->places[part->steps[i]];
+	return 0;
+}
+
+static struct course course_of(const struct file_data *file)
+{
+	struct course c = {0};
+	struct profile rest;
+	CHECK(profile_walk(file->data, file->size, "replay", collect_course, &c, &rest, &e));
+	profile_free(&rest);
+	return c;
+}
+
+static void course_is_replayed_and_what_is_left_out_is_a_gap(void **state)
+{
+	(void)state;
+	struct profile_window windows[SAMPLE_COURSE_WINDOWS];
+	const struct profile_place *steps = sample_course(windows);
+	struct writer w = {0};
+	struct file_data file;
+	CHECK(stream_sample_profile(&w, &e));
+	assert_int_equal(replayed(w.data, w.size, &whole, &file), 0);
+	struct course c = course_of(&file);
+	assert_int_equal(c.step_count, SAMPLE_COURSE_STEPS);
+	assert_int_equal(c.window_count, SAMPLE_COURSE_WINDOWS);
+	for (size_t i = 0; i < c.step_count; i++)
+		assert_true(c.steps[i].address == steps[i].address && (c.steps[i].module == PROFILE_NO_MODULE) == (i == 77));
+	for (size_t i = 0; i < c.window_count; i++)
+		assert_int_equal(c.windows[i].gap, i == 3);
+	file_data_free(&file);
+	/* From 2 ms on: without the first window of thread 4000, and with the second. */
+	assert_int_equal(replayed(w.data, w.size, &(struct replay_window){2000000, 4000000, false}, &file), 0);
+	c = course_of(&file);
+	assert_int_equal(c.window_count, 2);
+	assert_int_equal(c.windows[0].thread, 4001);
+	assert_int_equal(c.windows[0].time_ns, 1000000);
+	assert_false(c.windows[0].gap);
+	assert_int_equal(c.windows[1].thread, 4000);
+	assert_true(c.windows[1].gap);
+	assert_int_equal(c.step_count, 50 + 149);
+	file_data_free(&file);
+	writer_free(&w);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -246,6 +304,7 @@ int main(void)
 	    cmocka_unit_test(windows_of_clear_modules_add_up_byte_for_byte),
 	    cmocka_unit_test(totals_have_no_window),
 	    cmocka_unit_test(every_prefix_is_incomplete_or_refused_and_loses_at_most_its_last_frame),
+	    cmocka_unit_test(course_is_replayed_and_what_is_left_out_is_a_gap),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,5 @@
 /*
- * course: a course of control drawn from counts, for a machine to follow, where nobody recorded the true one.
+ * drawn: a course of control drawn from counts, for a machine to follow, where nobody recorded the true one.
  *
  * It is a first-order Markov walk with a call stack: at each node the way on is drawn by the counts of its arcs, calls return to where they came
  * from. Loops so iterate with their measured mean, and each block runs in its measured share; what is lost is order over more than one step.
@@ -16,28 +16,28 @@
  * A profile of counts does not say in which order things happen: an interpreter that repeats ten instructions of its language for long
  * looks like one that mixes a hundred. Tried and not kept, since each made one program better and others worse: regular choice (error diffusion)
  * instead of drawn, which mixes all phases evenly (then perl +94 % at 32 KiB); repeating with probability 0.7..0.99 what followed the same last 0..6
- * choices (bash -50..-85 %); the same only at jump tables and indirect calls. A recorded course has the order, and is within 3 % (lackey.h).
+ * choices (bash -50..-85 %); the same only at jump tables and indirect calls. A recorded course has the order (recorded.h).
  */
-#ifndef ANALYZE_SIMULATE_COURSE_H
-#define ANALYZE_SIMULATE_COURSE_H
+#ifndef ANALYZE_SIMULATE_DRAWN_H
+#define ANALYZE_SIMULATE_DRAWN_H
 
 #include "analyze/simulate/follow.h"
 
-struct course_options {
+struct drawn_options {
 	uint64_t seed;
 	uint64_t instructions;						/* to count; a third more are executed to warm the caches */
 	uint64_t episode;						/* instructions */
 	void (*progress)(void *context, uint64_t done, uint64_t whole); /* may be NULL */
 	void *context;
 };
-struct course_options course_options_default(void);
+struct drawn_options drawn_options_default(void);
 
-struct course_result {
+struct drawn_result {
 	uint64_t episodes;
 	double deviation; /* share of the executed instructions that lie elsewhere than the profile says; 0..1 */
 };
 
 /* The same options give the same course. The program must have been made with a profile. ERR_MEMORY. */
-int course_run(const struct course_options *options, struct follow *f, struct course_result *ret_result, struct err *e) MUST_CHECK;
+int drawn_run(const struct drawn_options *options, struct follow *f, struct drawn_result *ret_result, struct err *e) MUST_CHECK;
 
 #endif

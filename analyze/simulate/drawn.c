@@ -1,4 +1,4 @@
-#include "analyze/simulate/course.h"
+#include "analyze/simulate/drawn.h"
 
 #include "analyze/layout/random.h"
 
@@ -6,7 +6,7 @@
 
 #define STACK_MAX 1024 /* frames drawn at the start of an episode */
 
-struct course {
+struct drawn {
 	const struct program *p;
 	struct follow *f;
 	uint64_t seed;
@@ -14,9 +14,9 @@ struct course {
 	uint64_t episode;   /* in PROGRAM_INSN_UNIT */
 };
 
-struct course_options course_options_default(void)
+struct drawn_options drawn_options_default(void)
 {
-	return (struct course_options){.seed = 1, .instructions = 100000000, .episode = 1000000};
+	return (struct drawn_options){.seed = 1, .instructions = 100000000, .episode = 1000000};
 }
 
 /* The start that holds `value`, 0 <= value < the last sum. */
@@ -61,7 +61,7 @@ static uint64_t unexplained(const struct program *p, uint32_t entry)
 }
 
 /* The node that called the function of `node`, or jumped to it; PROGRAM_NONE: nobody is known. */
-static uint32_t draw_caller(struct course *c, uint32_t node)
+static uint32_t draw_caller(struct drawn *c, uint32_t node)
 {
 	const struct program *p = c->p;
 	const struct program_module *m = &p->modules[p->nodes[node].module];
@@ -76,7 +76,7 @@ static uint32_t draw_caller(struct course *c, uint32_t node)
 }
 
 /* A node and a stack as a stopped thread would be found. `value` chooses the node. */
-static void begin_episode(struct course *c, uint64_t value)
+static void begin_episode(struct drawn *c, uint64_t value)
 {
 	uint32_t stack[STACK_MAX], depth = 0, node = node_at_sum(c->p, value), at = node;
 	for (int step = 0; step < STACK_MAX; step++) {
@@ -95,7 +95,7 @@ static void begin_episode(struct course *c, uint64_t value)
 	follow_start(c->f, node);
 }
 
-static uint32_t draw_arc(struct course *c, const struct program_node *node)
+static uint32_t draw_arc(struct drawn *c, const struct program_node *node)
 {
 	const struct program_arc *arcs = c->p->arcs + node->first_arc;
 	if (node->arc_count == 1)
@@ -112,7 +112,7 @@ static uint32_t draw_arc(struct course *c, const struct program_node *node)
 }
 
 /* One node on; false when the course ends here. */
-static bool go_on(struct course *c)
+static bool go_on(struct drawn *c)
 {
 	const struct program *p = c->p;
 	const struct program_node *node = &p->nodes[c->f->last];
@@ -127,7 +127,7 @@ static bool go_on(struct course *c)
 	return true;
 }
 
-static void run_until(struct course *c, uint64_t insns)
+static void run_until(struct drawn *c, uint64_t insns)
 {
 	while (c->f->machine->insns < insns) {
 		c->executed[c->f->last]++;
@@ -140,7 +140,7 @@ static void run_until(struct course *c, uint64_t insns)
 	}
 }
 
-static double deviation(const struct course *c)
+static double deviation(const struct drawn *c)
 {
 	const struct program *p = c->p;
 	double executed = 0, wanted = 0, difference = 0;
@@ -155,7 +155,7 @@ static double deviation(const struct course *c)
 	return difference / 2;
 }
 
-static void run_episodes(struct course *c, const struct course_options *o, uint64_t episodes)
+static void run_episodes(struct drawn *c, const struct drawn_options *o, uint64_t episodes)
 {
 	struct machine *m = c->f->machine;
 	uint64_t whole = c->p->sum[c->p->node_count - 1], part = whole / episodes;
@@ -170,15 +170,15 @@ static void run_episodes(struct course *c, const struct course_options *o, uint6
 	}
 }
 
-int course_run(const struct course_options *options, struct follow *f, struct course_result *ret_result, struct err *e)
+int drawn_run(const struct drawn_options *options, struct follow *f, struct drawn_result *ret_result, struct err *e)
 {
-	struct course c = {.p = f->program, .f = f, .seed = options->seed, .episode = options->episode * PROGRAM_INSN_UNIT};
+	struct drawn c = {.p = f->program, .f = f, .seed = options->seed, .episode = options->episode * PROGRAM_INSN_UNIT};
 	uint64_t episodes = options->instructions / options->episode;
 	c.executed = calloc(c.p->node_count + (size_t)1, sizeof *c.executed);
 	if (!c.executed)
 		return err_set(e, ERR_MEMORY, "simulate: no memory for %u nodes", c.p->node_count);
 	run_episodes(&c, options, episodes ? episodes : 1);
-	*ret_result = (struct course_result){.episodes = episodes ? episodes : 1, .deviation = deviation(&c)};
+	*ret_result = (struct drawn_result){.episodes = episodes ? episodes : 1, .deviation = deviation(&c)};
 	free(c.executed);
 	return 0;
 }
