@@ -241,7 +241,7 @@ static int lay_down(struct apply *a, struct err *e)
 		status = stage_write(&a->stage, e);
 	if (!status)
 		status = collapse_all(a, e);
-	if (!status)
+	if (!status && !a->target->held) /* otherwise it stands still all the time */
 		status = patch_prefault(a->target, &a->patches, e);
 	return status;
 }

@@ -9,30 +9,44 @@
 
 #define RED_ZONE 128u
 
-static const struct plan_run *sort_runs; /* qsort has no context argument; moves_init is not reentrant */
-
-static int by_original(const void *a, const void *b)
-{
-	uint32_t x = sort_runs[*(const uint32_t *)a].original, y = sort_runs[*(const uint32_t *)b].original;
-	return x < y ? -1 : x > y;
-}
-
 static bool enterable(const struct plan_run *run)
 {
 	return run->image_size && run->original_size && (run->kind == PLAN_RUN_COPY || run->kind == PLAN_RUN_REWRITTEN);
 }
 
+/* By the upper half, digit by digit: plans have hundreds of thousands of runs, and somebody may wait for his program to begin. */
+static void sort_keys(uint64_t *keys, uint64_t *spare, uint32_t count)
+{
+	for (unsigned shift = 32; shift < 64; shift += 8) {
+		uint32_t start[257] = {0};
+		for (uint32_t i = 0; i < count; i++)
+			start[(keys[i] >> shift & 255) + 1]++;
+		for (unsigned digit = 0; digit < 256; digit++)
+			start[digit + 1] += start[digit];
+		for (uint32_t i = 0; i < count; i++)
+			spare[start[keys[i] >> shift & 255]++] = keys[i];
+		uint64_t *sorted = spare; /* four passes: at last it is `keys` */
+		spare = keys;
+		keys = sorted;
+	}
+}
+
 static int index_region(struct moves_region *m, struct err *e)
 {
 	const struct plan_module *plan = m->region->plan;
-	m->runs = malloc((plan->run_count + 1) * sizeof *m->runs);
-	if (!m->runs)
+	uint64_t *keys = malloc(2 * ((uint64_t)plan->run_count + 1) * sizeof *keys);
+	m->runs = malloc(((uint64_t)plan->run_count + 1) * sizeof *m->runs);
+	if (!m->runs || !keys) {
+		free(keys);
 		return err_set(e, ERR_MEMORY, "no memory for %u address map entries", plan->run_count);
+	}
 	for (uint32_t i = 0; i < plan->run_count; i++)
 		if (enterable(&plan->runs[i]))
-			m->runs[m->count++] = i;
-	sort_runs = plan->runs;
-	qsort(m->runs, m->count, sizeof *m->runs, by_original);
+			keys[m->count++] = (uint64_t)plan->runs[i].original << 32 | i;
+	sort_keys(keys, keys + m->count, m->count);
+	for (uint32_t i = 0; i < m->count; i++)
+		m->runs[i] = (uint32_t)keys[i];
+	free(keys);
 	return 0;
 }
 

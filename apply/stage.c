@@ -18,6 +18,9 @@
 #define MADV_COLLAPSE 25
 #endif
 
+#define PIECE (256u << 10) /* code that is read at once */
+#define PIECE_GAP 4096u
+
 static uint64_t page_up(uint64_t v)
 {
 	return (v + 4095) & ~(uint64_t)4095;
@@ -47,21 +50,49 @@ static void skip(struct stage *s, const struct plan_module *plan, const struct e
 	snprintf(k->reason, sizeof k->reason, "%.*s", (int)sizeof k->reason - 1, why->text);
 }
 
+/* The first function behind those that are read together with `first`: what is between neighbours is read with them. */
+static uint32_t piece_end(const struct plan_module *m, uint32_t first)
+{
+	uint64_t start = m->functions[first].start, end = start + m->functions[first].size;
+	uint32_t next = first + 1;
+	for (; next < m->function_count; next++) {
+		const struct plan_function *f = &m->functions[next];
+		if (f->start > end + PIECE_GAP || (uint64_t)f->start + f->size - start > PIECE)
+			break;
+		end = (uint64_t)f->start + f->size;
+	}
+	return next;
+}
+
+/* Of the functions [first, next). `text` has room for them. */
+static int compare_piece(const struct target *t, struct region *r, uint32_t first, uint32_t next, uint8_t *text, struct err *e)
+{
+	const struct plan_function *f = r->plan->functions;
+	uint32_t start = f[first].start;
+	int status = target_read(t, region_text(r, start), text, f[next - 1].start + f[next - 1].size - start, e);
+	for (uint32_t i = first; !status && i < next; i++) {
+		if (hash_bytes(text + (f[i].start - start), f[i].size) == f[i].hash)
+			continue;
+		r->left_out[i] = true;
+		r->left_out_count++;
+	}
+	return status;
+}
+
 /* Marks every function whose live bytes are not what the plan was made from. */
 static int compare_functions(const struct target *t, struct region *r, struct err *e)
 {
 	const struct plan_module *m = r->plan;
-	uint8_t *text = malloc(m->text_size ? m->text_size : 1);
+	uint32_t room = PIECE;
+	for (uint32_t i = 0; i < m->function_count; i++)
+		room = m->functions[i].size > room ? m->functions[i].size : room;
+	uint8_t *text = malloc(room);
 	if (!text)
-		return err_set(e, ERR_MEMORY, "no memory for %" PRIu64 " bytes of code", m->text_size);
-	int status = target_read(t, region_text(r, 0), text, m->text_size, e);
-	for (uint32_t i = 0; !status && i < m->function_count; i++) {
-		const struct plan_function *f = &m->functions[i];
-		bool inside = f->start <= m->text_size && f->size <= m->text_size - f->start;
-		if (inside && hash_bytes(text + f->start, f->size) == f->hash)
-			continue;
-		r->left_out[i] = true;
-		r->left_out_count++;
+		return err_set(e, ERR_MEMORY, "no memory for %u bytes of code", room);
+	int status = 0;
+	for (uint32_t i = 0, next; !status && i < m->function_count; i = next) {
+		next = piece_end(m, i);
+		status = compare_piece(t, r, i, next, text, e);
 	}
 	free(text);
 	return status;
