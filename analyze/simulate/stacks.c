@@ -2,6 +2,12 @@
 
 #define RANGE_MAX 4096 /* nodes run through between two branches; more is a broken record */
 
+/*
+ * Stacks of hardware have at most 32 branches. Of long ones (emulated windows) the first quarter brings into the caches what the thread had there
+ * when it began, and is not counted.
+ */
+#define LONG_STACK 1000u
+
 struct replay {
 	const struct profile *profile;
 	struct follow *f;
@@ -43,9 +49,14 @@ static void run_to(const struct replay *r, uint32_t end)
 
 static void replay_sample(const struct replay *r, const struct profile_sample *s)
 {
+	uint32_t counted = s->branch_count >= LONG_STACK ? s->branch_count - s->branch_count / 4u : s->branch_count;
 	follow_forget(r->f);
+	if (counted < s->branch_count)
+		machine_pause(r->f->machine);
 	/* Newest first in the file. */
 	for (uint32_t k = s->branch_count; k-- > 0;) {
+		if (k + 1 == counted && counted < s->branch_count)
+			machine_resume(r->f->machine);
 		const struct profile_branch *b = &r->profile->branches[s->first_branch + k];
 		uint32_t from = node_at(r, b->from_module, b->from), to = node_at(r, b->to_module, b->to);
 		if (from != PROGRAM_NONE && r->f->last != PROGRAM_NONE)
