@@ -112,6 +112,7 @@ static void apply_here(const struct exec_follow *f, struct starting *s)
 	if (!status)
 		status = exec_plans_choose(f->options.plans, &s->target, &plan, &e);
 	if (status == -ERR_MISMATCH) {
+		e.code = ERR_REFUSED; /* to apply it would be */
 		pass_over(f, s, &e);
 		return;
 	}

@@ -148,14 +148,18 @@ int exec_plans_choose(const struct exec_plans *plans, const struct target *t, st
 	for (uint32_t i = 0; i < plans->count; i++)
 		if (fit_by_path(&plans->list[i], t) <= EXEC_PERHAPS)
 			add_plan(&sum, &plans->list[i]);
+	if (!sum.module_count) {
+		free(sum.modules);
+		return err_set(e, ERR_MISMATCH, "there is no plan");
+	}
 	for (uint32_t i = 0; i < sum.module_count && !mapped; i++)
 		mapped = is_mapped(t, &sum.modules[i]);
 	if (mapped) {
 		*ret_plan = sum;
 		return 0;
 	}
-	int status = err_set(e, ERR_MISMATCH, "%s and what else the plan is for is not mapped",
-			     sum.module_count ? sum.modules[0].module.path : "the program");
+	int status = err_set(e, ERR_MISMATCH, "the plan is for %s, which is not mapped%s", sum.modules[0].module.path,
+			     sum.module_count > 1 ? ", nor is what else it is for" : "");
 	free(sum.modules);
 	return status;
 }

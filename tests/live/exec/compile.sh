@@ -14,7 +14,7 @@ if [[ ${EXEC_ALL:-0} = 1 ]]; then
 else
 	g++ -std=c++20 -E "$source" -o "$work/big.ii"
 	"$compiler" -quiet -std=c++20 -O1 "$work/big.ii" -o /dev/null &
-	repave-profile record --samples --seconds 1 --rate 999 -p $! -o "$work/cc1plus.rprof" >"$work/log" 2>&1
+	repave-profile record --samples --seconds 0.5 --rate 1999 -p $! -o "$work/cc1plus.rprof" >"$work/log" 2>&1
 	kill $! && wait $! 2>/dev/null || true
 	repave-analyze plan --profile "$work/cc1plus.rprof" -o "$work/cc1plus.rplan" "$work/cc1plus.rmap" >"$work/log" 2>&1
 fi

@@ -1,10 +1,27 @@
-/* Work before the entry point: by BEFORE in the environment, a thread that stays, another program, blocked signals, a child, a handler. */
+/*
+ * Work before the entry point: by BEFORE in the environment, a thread that stays, another program, blocked signals, a child, a handler; work of
+ * a hot_ function, which plans move.
+ */
 #include <pthread.h>
 #include <signal.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+__attribute__((noinline, noclone, used, visibility("default"))) uint64_t hot_library(uint64_t x, uint64_t n)
+{
+	for (uint64_t i = 0; i < n; i++)
+		x = x * 31 + (x >> 7) + i;
+	return x;
+}
+
+__attribute__((destructor)) static void after(void)
+{
+	if (getenv("AFTER") && hot_library(1, 1000) != hot_library(1, 500) && write(2, "AFTER\n", 6) < 0)
+		_exit(1);
+}
 
 static void *stay(void *unused)
 {

@@ -9,11 +9,12 @@ done
 build_lib
 flags='-D_GNU_SOURCE -O2 -pthread -fcf-protection=none -fno-reorder-blocks-and-partition -fno-jump-tables -Wl,--build-id'
 gcc $flags -o "$work/victim" victim.c && gcc -O1 -D_GNU_SOURCE -o "$work/launch" launch.c &&
-	gcc -O1 -shared -fPIC -pthread -Wl,--build-id -o "$work/before.so" library.c || fail "the victim does not build"
+	gcc -O1 -shared -fPIC -pthread -fcf-protection=none -Wl,--build-id -o "$work/before.so" library.c || fail "the victim does not build"
 gcc -std=gnu11 -O1 -D_GNU_SOURCE -I"$root" image.c "$B/libformats.a" -llz4 -lxxhash -ljansson -o "$work/image" || fail "image does not build"
 "$work/handplan" "$work/victim" "$work/plan" || fail "no plan"
 report=$work/report
 work=$(readlink -f "$work")
+answer=$("$work/victim" work)
 
 # exec_plan ARGUMENT...: repave-apply exec with the plan, a fresh report, and the arguments
 exec_plan() {
@@ -143,7 +144,7 @@ for kind in -pie -no-pie -static -static-pie; do
 	rm -f "$report"
 	repave-apply exec --report "$report" --plan "$work/plan.kind" -- "$work/kind" work state exit 42 >"$work/out"
 	[ $? = 42 ] || fail "$kind"
-	grep -q "$("$work/victim" work)" "$work/out" || fail "$kind: another result"
+	grep -q "$answer" "$work/out" || fail "$kind: another result"
 	grep -q 'begins at its entry' "$work/out" || fail "$kind: the auxiliary vector is changed"
 	applied "$kind"
 done
@@ -189,7 +190,7 @@ echo "what does not fit runs without"
 # Programs that others start: by fork, vfork, from a thread; all the while the tracer of its makers is not in the way.
 "$work/handplan" "$work/named" "$work/plan.named" || fail "no plan"
 strip -o "$work/driver" "$work/victim" 2>/dev/null && gcc $flags -O1 -o "$work/driver" victim.c || fail "no driver"
-for how in fork vfork thread; do
+for how in fork vfork thread instead; do
 	HOW=$how exec_plan -- "$work/driver" run "$work/victim" work state exit 42 >"$work/out"
 	[ $? = 42 ] || fail "$how: another exit status"
 	[ "$(outcomes)" = "followed applied" ] || fail "$how: $(cat "$report")"
@@ -200,6 +201,8 @@ exec_plan -- sh -c "'$work/victim' work | cat; exec '$work/driver' run sh -c '$w
 [ "$(grep -c ^work "$work/out")" = 2 ] && [ "$(grep -c '"applied"' "$report")" = 3 ] || fail "a tree of programs: $(cat "$report")"
 exec_plan --follow --plan "$work/plan.named" -- "$work/victim" run "$work/victim" run "$work/named" work >"$work/out"
 [ "$(outcomes)" = "applied applied applied" ] || fail "--follow: $(cat "$report")"
+exec_plan -- sh -c "for i in 1 2 3 4 5 6 7 8 9 10; do '$work/victim' work & done; wait" >"$work/out"
+[ "$(grep -cx "$answer" "$work/out")" = 10 ] && [ "$(grep -c '"applied"' "$report")" = 10 ] || fail "ten at once: $(cat "$report")"
 # Job control of followed programs, and end of file for whoever reads what they write.
 start_plan -- sh -c 'echo $$; kill -STOP $$; echo on' >"$work/out" &
 victim=$!
@@ -216,6 +219,36 @@ started=$SECONDS
 text=$(exec_plan -- sh -c '(exec >/dev/null 2>&1; sleep 3) & echo text' 2>&1)
 [ "$text" = text ] && [ $((SECONDS - started)) -lt 3 ] || fail "the helper keeps the output open"
 echo "followed"
+
+# A plan for a library is for who maps it; several plans are applied as one, and exceptions pass through all of them.
+"$work/handplan" "$work/before.so" "$work/plan.library" || fail "no plan for a library"
+export AFTER=yes
+expect 0 AFTER env LD_PRELOAD="$work/before.so" repave-apply exec --report "$report" --plan "$work/plan.library" -- "$work/victim" work
+[ "$(jq -r '[.outcome, .patches] | @csv' "$report" | tail -n 1)" = '"applied",1' ] || fail "a plan for a library: $(cat "$report")"
+LD_PRELOAD=$work/before.so exec_plan --plan "$work/plan.library" -- "$work/victim" work >"$work/out" 2>"$work/log" || fail "two plans: exit $?"
+[ "$(jq -r '[.outcome, .patches, (.modules | length)] | @csv' "$report")" = '"applied",3,2' ] || fail "two plans: $(cat "$report")"
+unset AFTER
+expect 3 "is not mapped" repave-apply exec --plan "$work/plan.library" -- "$work/victim" exit 3
+expect 5 "is not mapped" repave-apply exec --strict --plan "$work/plan.library" -- "$work/victim" exit 3
+rm -f "$report"
+repave-apply exec --follow --report "$report" --plan "$work/plan.library" -- sh -c "LD_PRELOAD='$work/before.so' '$work/victim' work" >"$work/out"
+[ "$(outcomes)" = "followed applied" ] || fail "a library of a followed program: $(cat "$report")"
+plans=()
+g++ -O2 -fno-inline-functions -Wl,--build-id -o "$work/throwing" ../filesink/throwing.cc 2>"$work/log" || fail "throwing.cc does not build"
+for module in "$work/throwing" "$(ldd "$work/throwing" | awk '/libgcc_s/ { print $3 }')"; do
+	repave-analyze map -o "$work/map.rmap" "$(readlink -f "$module")" >"$work/log" 2>&1 || fail "map $module"
+	repave-analyze plan --torture 1 -o "$work/${module##*/}.rplan" "$work/map.rmap" >"$work/log" 2>&1 || fail "plan $module"
+	plans+=(--plan "$work/${module##*/}.rplan")
+done
+"$work/throwing" 2000 >"$work/plain" 2>"$work/log" || fail "throwing alone"
+rm -f "$report"
+repave-apply exec --report "$report" "${plans[@]}" -- "$work/throwing" 2000 >"$work/with" 2>"$work/log" || fail "throwing: exit $?"
+[ "$(outcomes)" = applied ] && [ "$(jq '.modules | length' "$report")" = 2 ] || fail "throwing: $(cat "$report")"
+cmp "$work/plain" "$work/with" || fail "throwing: another answer"
+repave-apply exec "${plans[@]:0:2}" -- "$work/throwing" 2000 >"$work/with" 2>"$work/log" || fail "throwing without libgcc_s: exit $?"
+grep -q "exceptions could not pass" "$work/log" || fail "throwing without libgcc_s is not refused"
+cmp "$work/plain" "$work/with" || fail "throwing without libgcc_s: another answer"
+echo "libraries, several plans, exceptions"
 
 # In a PID namespace of its own it is process 1, which adopts the helper.
 if [ "$(id -u)" = 0 ] && unshare --pid --fork --mount-proc true 2>/dev/null; then
@@ -258,7 +291,7 @@ for ((n = 1 + RANDOM % step; streak < 3 && n < 3000; n += step)); do
 	rm -f "$report"
 	REPAVE_FAULT=$n exec_plan -q -- "$work/victim" work state exit 42 >"$work/out" 2>"$work/log"
 	[ $? = 42 ] || fail "helper killed at step $n: exit $?"
-	grep -qx "$("$work/victim" work)" "$work/out" || fail "helper killed at step $n: another result"
+	grep -qx "$answer" "$work/out" || fail "helper killed at step $n: another result"
 	grep -q "begins at its entry" "$work/out" || fail "helper killed at step $n: the auxiliary vector is changed"
 	case $(outcomes) in applied) streak=$((streak + 1)) ;; *) streak=0 ;; esac
 	tried=$((tried + 1))
@@ -275,13 +308,24 @@ for ((n = 1 + RANDOM % step; streak < 3 && n < 3000; n += step)); do
 	fi
 done
 [ $streak = 3 ] || fail "never got through"
+last=$n
 for ((n = 1 + RANDOM % 9; n < 100; n += 9)); do
 	REPAVE_FAULT=$n exec_plan -- "$work/driver" run "$work/victim" work exit 42 >"$work/out" 2>"$work/log"
 	[ $? = 42 ] || fail "follower killed at step $n"
 	tried=$((tried + 1))
 done
+# The program is killed, at any step of the helper: that is all that happens.
+for ((n = 1 + RANDOM % 5; n < 60; n += 5)); do
+	rm -f "$report"
+	{
+		sh -c 'REPAVE_FAULT=$0:$$ exec repave-apply exec -q --report "$1" --plan "$2" -- "$3" exit 0' $n "$report" "$work/plan" "$work/victim"
+		status=$?
+	} 2>/dev/null
+	[ $status = 137 ] || { [ $status = 0 ] && [ "$(outcomes)" = applied ]; } || fail "the program killed at step $n: exit $status"
+	tried=$((tried + 1))
+done
 gone "kills"
-echo "$tried kills, up to step $n"
+echo "$tried kills, up to step $last"
 
 # The same image in a running process, in one started with it, and in a file.
 cat=$(readlink -f "$(command -v cat)")

@@ -5,7 +5,8 @@
  *   work            "work N", from the hot_ functions
  *   exit N, signal N
  *   wait            until stdin ends
- *   run CMD...      executes the rest, as a child made by fork, vfork, or from a thread (by the environment's HOW), and exits with its status
+ *   run CMD...      executes the rest, as a child made by fork, vfork, or from a thread (by the environment's HOW), and exits with its status;
+ *                   HOW=instead: a thread executes it in place of the process
  */
 #include <fcntl.h>
 #include <dirent.h>
@@ -127,7 +128,7 @@ static int command_status;
 
 static void *run_command(void *how)
 {
-	pid_t child = !strcmp(how, "vfork") ? vfork() : fork();
+	pid_t child = !strcmp(how, "instead") ? 0 : !strcmp(how, "vfork") ? vfork() : fork();
 	if (!child) {
 		execvp(command[0], command);
 		_exit(127);
@@ -142,8 +143,8 @@ static int run(char **argv)
 	const char *how = getenv("HOW");
 	pthread_t thread;
 	command = argv;
-	if (how && !strcmp(how, "thread")) {
-		if (pthread_create(&thread, NULL, run_command, (char[]){"fork"}) || pthread_join(thread, NULL))
+	if (how && (!strcmp(how, "thread") || !strcmp(how, "instead"))) {
+		if (pthread_create(&thread, NULL, run_command, (void *)(uintptr_t)how) || pthread_join(thread, NULL))
 			return 1;
 	} else {
 		run_command(how && !strcmp(how, "vfork") ? (char[]){"vfork"} : (char[]){"fork"});
