@@ -56,7 +56,7 @@ static void add_indirect_calls(struct output *o, const struct map *map, uint32_t
 			continue;
 		for (size_t k = i; k < end; k++) {
 			struct profile_edge edge = raw->edges[k];
-			if (edge.kind != PROFILE_EDGE_CALL)
+			if (edge.kind != PROFILE_EDGE_CALL || edge.to_module == PROFILE_NO_MODULE)
 				continue;
 			edge.count = (uint64_t)((double)c->block[block] * ((double)edge.count / sum) + 0.5);
 			executions_add_edge(&o->executions, edge);

@@ -258,6 +258,7 @@ static int read_options(const struct cli *cli, struct plan_make_options *options
 	options->minimum_share = cli_real(cli, "minimum-share", options->minimum_share);
 	options->emit.reentry_everywhere = options->layout.torture_seed != 0;
 	options->emit.counting = options->layout.whole = cli_has(cli, "counting");
+	options->emit.count_exits = cli_has(cli, "count-exits");
 	uint64_t threads = cli_number(cli, "jobs", 0), reentries = cli_number(cli, "reentries", options->emit.reentry_maximum);
 	uint64_t alignment = cli_number(cli, "align", 0);
 	if (!(options->layout.coverage > 0 && options->layout.coverage <= 1))
@@ -266,6 +267,8 @@ static int read_options(const struct cli *cli, struct plan_make_options *options
 		return err_set(e, ERR_USAGE, "--minimum-share must be between 0 and 1");
 	if (alignment > 64 || (alignment & (alignment - 1)))
 		return err_set(e, ERR_USAGE, "--align must be a power of 2, at most 64");
+	if (options->emit.counting && options->emit.count_exits)
+		return err_set(e, ERR_USAGE, "--counting makes an image of its own, --count-exits counts in the plan's: only one of them");
 	if (threads > 1024 || reentries > 1024)
 		return err_set(e, ERR_USAGE, "--jobs and --reentries are at most 1024");
 	options->threads = (unsigned)threads;
@@ -345,6 +348,7 @@ static const struct cli_option options_table[] = {
     {"reentries", 0, CLI_NUMBER, "N", "patches per function besides its entry; default 4"},
     {"align", 0, CLI_NUMBER, "BYTES", "align function entries in the image; default 1"},
     {"counting", 0, CLI_FLAG, NULL, "count: an image of whole functions that tells what ran how often (repave-apply count)"},
+    {"count-exits", 0, CLI_FLAG, NULL, "the same plan with counters: how often, where and why its image is left (repave-apply count)"},
     {"torture", 0, CLI_NUMBER, "SEED", "for tests: all movable functions, blocks in random order, patches everywhere"},
     {0},
 };

@@ -6,6 +6,6 @@
 
 #include "formats/base/cli.h"
 
-extern const struct cli_verb cmd_map, cmd_why, cmd_plan, cmd_complete, cmd_flow, cmd_verify, cmd_simulate;
+extern const struct cli_verb cmd_map, cmd_why, cmd_plan, cmd_complete, cmd_exits, cmd_flow, cmd_verify, cmd_simulate;
 
 #endif

@@ -156,11 +156,10 @@ const struct cli_verb verb_count = {
     .name = "count",
     .arguments = "-p PID PLAN [-o FILE]",
     .summary = "count what a running process executes, by a counting plan",
-    .details = "The plan comes from repave-analyze plan --counting. It is applied, runs for a moment, is read and taken out again, also on "
-	       "SIGINT\n"
-	       "and SIGTERM. The counts are not complete by themselves: repave-analyze complete works out the rest. repave-profile record "
-	       "--exact\n"
-	       "does all of it.",
+    .details =
+	"The plan comes from repave-analyze plan --counting, or --count-exits. It is applied, runs for a moment, is read and taken out\n"
+	"again, also on SIGINT and SIGTERM. The counts are not complete by themselves: repave-analyze complete works out the rest, and\n"
+	"repave-analyze exits how often the image was left. repave-profile record --exact does all of the former.",
     .options = options,
     .minimum = 1,
     .maximum = 1,

@@ -13,20 +13,23 @@
 #define READING_PAUSE_NS 1000000 /* between two looks at where indirect calls went */
 #define UNDO_TRIES 50u
 #define SITE_OF_SLOT (1u << 31)
+#define SITE_BOUND (1u << 30)
+#define SITE_OFFSET (SITE_BOUND - 1)
 
 /* One module that is counted. */
 struct counted {
 	const struct plan_module *plan;
 	uint64_t bias;
-	raddr counters;	       /* of the first counter */
+	raddr code, counters;  /* of the region; of the first counter */
 	uint32_t first_target; /* counters of kind TARGET come last */
 	uint64_t *values;      /* owned, [counter_count] */
 };
 
 struct reading {
-	uint32_t module, counter; /* index of the counted module that holds the call; its counter, or SITE_OF_SLOT | text offset */
-	uint32_t to_module;
-	uint32_t to; /* text offset */
+	/* Index of the counted module that holds the call; its counter, or SITE_OF_SLOT | text offset, and SITE_BOUND when it was made direct. */
+	uint32_t module, counter;
+	uint32_t to_module; /* PROFILE_NO_MODULE: none of the plan */
+	uint32_t to;	    /* text offset */
 	uint64_t count;
 };
 
@@ -65,7 +68,8 @@ static int open_modules(struct count *c, struct err *e)
 		if (from->skipped[0] || !from->plan->counter_count)
 			continue;
 		struct counted *m = &c->modules[c->module_count++];
-		*m = (struct counted){.plan = from->plan, .bias = from->bias, .first_target = from->plan->counter_count};
+		*m =
+		    (struct counted){.plan = from->plan, .bias = from->bias, .code = from->code, .first_target = from->plan->counter_count};
 		m->counters.v = from->code.v + plan_counter_at(from->plan, 0);
 		while (m->first_target && from->plan->counters[m->first_target - 1].kind == PLAN_COUNTER_TARGET)
 			m->first_target--;
@@ -132,7 +136,7 @@ static int note_target(struct count *c, uint32_t module, uint32_t counter, uint6
 			return add_reading(c, (struct reading){module, counter, k, (uint32_t)offset, 0}, e);
 	}
 	c->result->elsewhere++;
-	return 0;
+	return add_reading(c, (struct reading){module, counter, PROFILE_NO_MODULE, 0, 0}, e);
 }
 
 /* One look at where all indirect calls went last. */
@@ -154,6 +158,25 @@ static int read_targets(struct count *c, struct err *e)
 	return status;
 }
 
+static bool in_image(const struct count *c, uint64_t address)
+{
+	for (uint32_t i = 0; i < c->module_count; i++)
+		if (address - c->modules[i].code.v < c->modules[i].plan->code_size)
+			return true;
+	return false;
+}
+
+/* Did apply make the call or jump at this image offset a direct one into the image? See bind_slot in stage.c. */
+static bool is_bound(const struct count *c, const struct counted *m, uint32_t at)
+{
+	uint8_t code[6];
+	raddr where = {m->code.v + at};
+	if (target_read_some(c->target, where, code, sizeof code) != sizeof code)
+		return false;
+	uint32_t end = code[0] == 0x67 && code[1] == 0xe8 ? 6 : code[0] == 0xe9 && code[5] == 0x90 ? 5 : 0;
+	return end && in_image(c, where.v + end + (uint64_t)(int64_t)(int32_t)load_u32(code + end - 4));
+}
+
 /* Calls through slots that the loader filled go where those lead: one reading says it. */
 static int read_slots(struct count *c, uint32_t module, struct err *e)
 {
@@ -163,10 +186,12 @@ static int read_slots(struct count *c, uint32_t module, struct err *e)
 		const struct plan_slot *slot = &m->plan->slots[i];
 		uint32_t site = plan_run_original(m->plan->runs, m->plan->run_count, slot->at);
 		uint64_t address;
-		if (site == PLAN_NONE ||
+		if (site >= SITE_BOUND ||
 		    target_read_some(c->target, (raddr){m->bias + slot->slot}, &address, sizeof address) != sizeof address)
 			continue;
 		status = note_target(c, module, SITE_OF_SLOT | site, address, e);
+		if (!status && is_bound(c, m, slot->at))
+			status = note_target(c, module, SITE_OF_SLOT | SITE_BOUND | site, address, e);
 	}
 	return status;
 }
@@ -250,14 +275,15 @@ static void add_targets(const struct count *c, struct profile *p)
 		const struct reading *r = &c->readings.data[i];
 		if (!r->count)
 			continue;
-		const struct plan_module *from = c->modules[r->module].plan, *to = c->modules[r->to_module].plan;
-		uint32_t site = r->counter & SITE_OF_SLOT ? r->counter & ~SITE_OF_SLOT : from->counters[r->counter].from;
+		const struct plan_module *from = c->modules[r->module].plan;
+		bool known = r->to_module != PROFILE_NO_MODULE, bound = r->counter & SITE_OF_SLOT && r->counter & SITE_BOUND;
+		uint32_t site = r->counter & SITE_OF_SLOT ? r->counter & SITE_OFFSET : from->counters[r->counter].from;
 		p->edges[p->edge_count++] = (struct profile_edge){.from = from->text_base + site,
-								  .to = to->text_base + r->to,
+								  .to = known ? c->modules[r->to_module].plan->text_base + r->to : 0,
 								  .count = r->count,
 								  .from_module = r->module,
 								  .to_module = r->to_module,
-								  .kind = PROFILE_EDGE_CALL};
+								  .kind = bound ? PROFILE_EDGE_JUMP : PROFILE_EDGE_CALL};
 	}
 }
 
@@ -350,7 +376,7 @@ int count_run(struct target *t, const struct plan *plan, const struct count_opti
 	struct count_result result = {0};
 	struct count c = {.target = t, .plan = plan, .options = options, .result = &result, .since = children_now()};
 	if (!plan_counts(plan))
-		return err_set(e, ERR_USAGE, "the plan does not count: make one with repave-analyze plan --counting");
+		return err_set(e, ERR_USAGE, "the plan does not count: make one with repave-analyze plan --counting or --count-exits");
 	int status = apply_plan(t, plan, &options->apply, &result.apply, e);
 	if (!status)
 		status = count_applied(&c, e);

@@ -22,8 +22,12 @@ struct count_options {
 };
 
 struct count_result {
-	/* Source PROFILE_EXACT, event COUNT_EVENT: counts are those of counters BLOCK (and 1 for SEEN), edges of kind jump those of EDGE; edges of
-	   kind call are how often a reading found that target. What has no counter is not there: repave-analyze complete. */
+	/*
+	 * Source PROFILE_EXACT, event COUNT_EVENT: counts are those of counters BLOCK (and 1 for SEEN), edges of kind jump those of EDGE; edges of
+	 * kind call are how often a reading found that target, those outside the plan's modules together as address 0 of no module. An edge of
+	 * kind jump beside that of a call or jump through a slot (count 1): apply made it direct, it stays in the image. What has no counter is
+	 * not there: repave-analyze complete, repave-analyze exits.
+	 */
 	struct profile profile;
 	struct apply_report apply;
 	struct undo_report undo;

@@ -73,7 +73,8 @@ struct plan_patch {
  *   DELETED   original only: a jump left out; `original` maps to `image`. image_size 0
  *   STUB      image only: code of ours that runs before the function's first instruction; any boundary maps to `original`
  *   COUNTER   image only: one instruction that counts; changes nothing but counters and what is dead there. Its start maps to `original`,
- *             which is what is executed next
+ *             which is what is executed next: the next run is that, or another counter, or an INSERTED jump there. Only in front of such a
+ *             jump may `original` lie in a function that is not in the plan
  * A return address is looked up by the byte before it, since the next byte may belong to another block.
  */
 enum plan_run_kind { PLAN_RUN_COPY, PLAN_RUN_REWRITTEN, PLAN_RUN_INSERTED, PLAN_RUN_DELETED, PLAN_RUN_STUB, PLAN_RUN_COUNTER };
@@ -165,7 +166,7 @@ static inline uint32_t plan_counter_at(const struct plan_module *m, uint32_t cou
 	return m->counter_offset + PLAN_COUNTER_HEADER + counter * PLAN_COUNTER_SIZE;
 }
 
-/* Does the plan count? Then it is to be taken out again soon. */
+/* Does the plan count what runs (plan --counting), or how often its image is left (--count-exits)? Then it is to be taken out again soon. */
 static inline bool plan_counts(const struct plan *p)
 {
 	for (uint32_t i = 0; i < p->module_count; i++)

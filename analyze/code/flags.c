@@ -212,21 +212,22 @@ static uint8_t live_at_exit(const struct flags_module *m, uint32_t block, uint32
 	return live_at_return(m, group) | live_at_call(m, x->function_of_block[to]);
 }
 
+uint8_t flags_live_along(const struct flags *f, const struct flags_module *m, const struct cfg *cfg, const struct cfg_edge *edge)
+{
+	if (edge->to != CFG_EXIT)
+		return f->live_in[edge->to];
+	if (edge->kind == CFG_TAKEN)
+		return live_at_exit(m, cfg->block[edge->from], cfg->group);
+	return edge->kind == CFG_LEAVE ? 0 : INSN_FLAGS; /* a fall-through: goes on in the middle of something else */
+}
+
 static uint8_t live_out(const struct flags *f, const struct flags_module *m, const struct cfg *cfg, uint32_t i)
 {
-	const struct map_block *b = &m->index->map->blocks[cfg->block[i]];
 	uint8_t live = 0;
-	if (b->terminator == MAP_JUMP_INDIRECT)
+	if (m->index->map->blocks[cfg->block[i]].terminator == MAP_JUMP_INDIRECT)
 		return INSN_FLAGS;
-	for (uint32_t k = cfg->first_out[i]; k < cfg->first_out[i + 1]; k++) {
-		const struct cfg_edge *edge = &cfg->edges[k];
-		if (edge->to != CFG_EXIT)
-			live |= f->live_in[edge->to];
-		else if (edge->kind == CFG_TAKEN)
-			live |= live_at_exit(m, cfg->block[i], cfg->group);
-		else if (edge->kind != CFG_LEAVE)
-			live |= INSN_FLAGS; /* goes on in the middle of something else */
-	}
+	for (uint32_t k = cfg->first_out[i]; k < cfg->first_out[i + 1]; k++)
+		live |= flags_live_along(f, m, cfg, &cfg->edges[k]);
 	return live;
 }
 

@@ -37,6 +37,9 @@ void flags_module_free(struct flags_module *m);
 int flags_solve(struct flags *f, const struct flags_module *m, const struct cfg *cfg, struct err *e) MUST_CHECK;
 void flags_free(struct flags *f);
 
+/* Flags live where an edge leads, as in insn_flags. Of a return and the like: none, that is for the block to say. */
+uint8_t flags_live_along(const struct flags *f, const struct flags_module *m, const struct cfg *cfg, const struct cfg_edge *edge);
+
 /* Offset in local block `block` of the first instruction before which the flags are dead, not before an endbr64; or FLAGS_NOWHERE. */
 uint32_t flags_dead_point(const struct flags *f, const struct flags_module *m, const struct cfg *cfg, uint32_t block);
 

@@ -194,7 +194,7 @@ static int emit_stages(struct emitter *m, struct err *e)
 		status = emit_choose_patches(m, e);
 	if (!status)
 		status = emit_set_chunks(m, e);
-	if (!status && m->options.counting)
+	if (!status && (m->options.counting || m->options.count_exits))
 		status = emit_choose_probes(m, e);
 	if (!status)
 		status = emit_place(m, e);
@@ -225,6 +225,7 @@ static void emitter_free(struct emitter *m)
 	vec_free(&m->slots);
 	vec_free(&m->drops);
 	vec_free(&m->probes);
+	vec_free(&m->ways_out);
 	vec_free(&m->counters);
 }
 

@@ -44,6 +44,7 @@ struct emit_options {
 	double reentry_share;	     /* a re-entry must take at least this share of all block executions of the module */
 	bool reentry_everywhere;     /* torture: at every place that can take one, up to the maximum, whatever the flow says */
 	bool counting;		     /* a counting image: what ran how often, see emit_probe.c; re-entries at all targets of jump tables */
+	bool count_exits;	     /* the same counters in the image as it is: how often it is left, and where */
 };
 
 /* The options that emit_module uses. */

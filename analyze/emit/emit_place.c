@@ -61,18 +61,29 @@ static void fall_to(const struct emitter *m, uint32_t chunk, uint32_t original)
 		add_jump(c, to, true);
 }
 
-/* A counted edge: the branch goes the other way, and what counts stands where it falls through. */
+static bool counts_way_out(const struct emitter *m, uint32_t probe)
+{
+	return probe != EMIT_NONE && m->probes.data[probe].way_out;
+}
+
+/*
+ * Counted edges. One that stays in the image is counted where the branch falls through; for one that leaves it the branch leads to what counts
+ * and jumps on, behind all chunks, so that the way that stays costs no more than without.
+ */
 static void end_counted_branch(const struct emitter *m, uint32_t chunk, const struct insn *i, struct emit_edge taken, struct emit_edge next)
 {
 	struct emit_chunk *c = &m->chunks.data[chunk];
-	bool invert = c->probe_taken != EMIT_NONE;
-	struct emit_edge through = invert ? taken : next;
+	bool taken_out = counts_way_out(m, c->probe_taken), next_out = counts_way_out(m, c->probe_next);
+	bool invert = next_out || (!taken_out && c->probe_taken != EMIT_NONE);
+	struct emit_edge branch = invert ? next : taken, through = invert ? taken : next;
 	uint32_t probe = invert ? c->probe_taken : c->probe_next;
-	add_tail(c, (struct emit_tail){.kind = EMIT_TAIL_BRANCH,
-				       .condition = i->condition ^ (invert ? 1 : 0),
-				       .inverted = invert,
-				       .to = invert ? next : taken});
-	add_tail(c, (struct emit_tail){.kind = EMIT_TAIL_PROBE, .size = m->probes.data[probe].size, .to = through, .import = probe});
+	if (taken_out || next_out)
+		branch.probe = 1 + (invert ? c->probe_next : c->probe_taken);
+	add_tail(c, (struct emit_tail){
+			.kind = EMIT_TAIL_BRANCH, .condition = i->condition ^ (invert ? 1 : 0), .inverted = invert, .to = branch});
+	if (probe != EMIT_NONE)
+		add_tail(c,
+			 (struct emit_tail){.kind = EMIT_TAIL_PROBE, .size = m->probes.data[probe].size, .to = through, .import = probe});
 	if (!follows(m, chunk, through))
 		add_jump(c, through, true);
 }
@@ -194,6 +205,11 @@ static bool grow_tails(const struct emitter *m, struct emit_chunk *c)
 	return grown;
 }
 
+static int too_long(struct err *e)
+{
+	return err_set(e, ERR_UNSUPPORTED, "emit: more than 1 GiB of code");
+}
+
 static int assign_addresses(struct emitter *m, struct err *e)
 {
 	uint64_t at = 0, alignment = m->options.function_alignment;
@@ -205,8 +221,15 @@ static int assign_addresses(struct emitter *m, struct err *e)
 		c->image = (uint32_t)(at + c->lead + c->lead_stub);
 		at = c->image + (uint64_t)chunk_size(c);
 		if (at > INT32_MAX / 2)
-			return err_set(e, ERR_UNSUPPORTED, "emit: more than 1 GiB of code");
+			return too_long(e);
 	}
+	for (size_t i = 0; i < m->ways_out.count; i++) {
+		struct emit_probe *p = &m->probes.data[m->ways_out.data[i].probe];
+		p->image = (uint32_t)at;
+		at += p->size + (uint64_t)LONG_JUMP;
+	}
+	if (at > INT32_MAX / 2)
+		return too_long(e);
 	m->code_size = (uint32_t)at;
 	return 0;
 }

@@ -4,12 +4,13 @@
  * Flow is conserved: what enters a block leaves it. So not every block needs a counter (Knuth and Stevenson, "Optimal measurement points for
  * program frequency counts", 1973): each block is an arc from its head to its end, each edge an arc from an end to a head, all entrances and
  * exits meet in one outside node. Arcs of a spanning tree follow from all others; a tree of greatest weight leaves the cheapest to count.
- * An arc that cannot be counted (flags live throughout the block and no register overwritten in it, or live where the edge leads) has
- * infinite weight. Where such arcs close a
- * circle one of them stays unknown; its block is only marked as seen.
+ * An arc that cannot be counted (flags live throughout the block and no register overwritten in it, or the same where the edge leads) has
+ * infinite weight. Where such arcs close a circle one of them stays unknown; its block is only marked as seen.
  *
  * Control comes in where a patch leads (and at entries, which other functions of the image call), and goes out by every edge to what is not in
- * the image, by returns and by all indirect jumps, whose targets are original code.
+ * the image, by returns and by all indirect jumps, whose targets are original code. A branch that leaves the image is a rare thing beside the
+ * block that ends with it: taken from its block's count, a small number from a large one, it would drown in the increments that threads lose.
+ * So these arcs are the lightest of all, and counted themselves wherever they can be.
  */
 #include "analyze/code/flags.h"
 #include "analyze/emit/emit_work.h"
@@ -24,7 +25,8 @@ struct arc {
 	uint32_t a, b;	    /* nodes */
 	uint32_t id, order; /* local block or edge; position, to break ties */
 	uint8_t what, chosen;
-	bool countable;
+	uint8_t reg; /* the register to count in, or EMIT_NO_REGISTER */
+	bool countable, way_out;
 };
 
 /* Where a block can be counted: the offset of an instruction, FLAGS_NOWHERE; and how. */
@@ -108,25 +110,6 @@ static uint64_t edge_weight(const struct chooser *c, const struct cfg_edge *edge
 	return !f ? 0 : edge->kind == CFG_TAKEN ? f->taken[edge->slot] : edge->kind == CFG_NEXT ? f->next[edge->slot] : 0;
 }
 
-/*
- * An edge of its own can be counted after a conditional branch, if what it leads to does not want the flags. Not one that leads to a split
- * part: what counts it stands for code of another function, and each function's copy must be its own.
- */
-static bool edge_countable(const struct chooser *c, const struct cfg_edge *edge)
-{
-	const struct map_block *b = &c->m->map->blocks[c->cfg.block[edge->from]];
-	const struct emit_chunk *chunk = &c->m->chunks.data[c->m->chunk_of[c->cfg.block[edge->from]]];
-	const uint8_t *bytes = emit_block_bytes(c->m, chunk->block) + chunk->body;
-	if (b->terminator != MAP_BRANCH || edge->kind == CFG_TABLE || edge->to == CFG_EXIT)
-		return false;
-	bool loops = chunk->terminator && (*bytes & 0xfc) == 0xe0; /* loop, loope, loopne, jrcxz */
-	bool same = c->index.function_of_block[c->cfg.block[edge->to]] == chunk->function;
-	/* Where both ways lead to the same place a counter of one could not be told from that of the other. */
-	bool told_apart = edge->kind == CFG_NEXT || b->taken != b->next;
-	return !loops && same && told_apart && !c->flags.live_in[edge->to] &&
-	       flags_dead_second(c->second, c->m->image, map_vaddr(c->m->map, c->m->map->blocks[c->cfg.block[edge->to]].start));
-}
-
 /* Does the copy of the block lead to the copy of the next one? Not into the middle of a split part: that is entered in the original. */
 static bool stays_inside(const struct chooser *c, const struct cfg_edge *edge)
 {
@@ -136,6 +119,76 @@ static bool stays_inside(const struct chooser *c, const struct cfg_edge *edge)
 	return c->index.function_of_block[from] == c->index.function_of_block[to] || emit_is_entry(c->m->map, to);
 }
 
+/* The block where an edge leads, also in another function; MAP_NONE: none that the map knows. */
+static uint32_t destination(const struct chooser *c, const struct cfg_edge *edge)
+{
+	if (edge->to != CFG_EXIT)
+		return c->cfg.block[edge->to];
+	return edge->kind == CFG_TAKEN ? c->m->map->blocks[c->cfg.block[edge->from]].taken : MAP_NONE;
+}
+
+/* How what stands for block `to` may count before anything of it is executed: flags that are dead there, or what its first instruction overwrites. */
+static bool place_before(const struct chooser *c, uint32_t to, uint8_t live, uint8_t *ret_reg)
+{
+	const struct emitter *m = c->m;
+	const struct map_block *b = &m->map->blocks[to];
+	const uint8_t *bytes = emit_block_bytes(m, to);
+	struct insn i;
+	*ret_reg = EMIT_NO_REGISTER;
+	if (!live && flags_dead_second(c->second, m->image, map_vaddr(m->map, b->start)))
+		return true;
+	if (!bytes || insn_decode(bytes, b->size, map_vaddr(m->map, b->start), &i) || i.kind != INSN_PLAIN)
+		return false;
+	int reg = insn_overwrites(bytes, i.length);
+	if (reg < 0 || !insn_second_overwrites(c->second, bytes, i.length, (unsigned)reg))
+		return false;
+	*ret_reg = (uint8_t)reg;
+	return true;
+}
+
+/*
+ * An edge of its own can be counted after a conditional branch. One that stays in the image, only inside a function: what counts it stands for
+ * the code that it leads to, and each function's copy must be its own. One that leaves it, if that code has unwind rows to stand for as well.
+ */
+static bool edge_countable(const struct chooser *c, const struct cfg_edge *edge, bool inside, uint8_t *ret_reg)
+{
+	const struct map *map = c->m->map;
+	const struct map_block *b = &map->blocks[c->cfg.block[edge->from]];
+	const struct emit_chunk *chunk = &c->m->chunks.data[c->m->chunk_of[c->cfg.block[edge->from]]];
+	const uint8_t *bytes = emit_block_bytes(c->m, chunk->block) + chunk->body;
+	uint32_t to = destination(c, edge);
+	if (b->terminator != MAP_BRANCH || edge->kind == CFG_TABLE || to == MAP_NONE)
+		return false;
+	bool loops = chunk->terminator && (*bytes & 0xfc) == 0xe0; /* loop, loope, loopne, jrcxz */
+	bool fits = inside ? c->index.function_of_block[to] == chunk->function
+			   : image_fde_at(c->m->image, map_vaddr(map, map->blocks[to].start).v) != SIZE_MAX;
+	/* Where both ways lead to the same place a counter of one could not be told from that of the other. */
+	bool told_apart = edge->kind == CFG_NEXT || b->taken != b->next;
+	return !loops && fits && told_apart && place_before(c, to, flags_live_along(&c->flags, &c->module, &c->cfg, edge), ret_reg);
+}
+
+/* Where a branch goes it leaves the image for original code: not by a call, nor to the start of another function that is there. */
+static bool leaves_image(const struct chooser *c, const struct cfg_edge *edge)
+{
+	uint32_t from = c->cfg.block[edge->from], to = destination(c, edge);
+	uint32_t function = c->m->chunks.data[c->m->chunk_of[from]].function;
+	return to != MAP_NONE && emit_edge_to(c->m, function, c->m->map->blocks[to].start).chunk == EMIT_NONE;
+}
+
+static int add_edge_arc(struct chooser *c, uint32_t k)
+{
+	const struct cfg_edge *edge = &c->cfg.edges[k];
+	bool inside = stays_inside(c, edge);
+	uint32_t from = edge->from, outside = 2 * c->cfg.count;
+	struct arc arc = {
+	    .weight = edge_weight(c, edge), .a = 2 * from + 1, .b = inside ? 2 * edge->to : outside, .id = k, .reg = EMIT_NO_REGISTER};
+	arc.what = ARC_EDGE;
+	arc.way_out = !inside && edge->kind != CFG_TABLE && edge->kind != CFG_LEAVE && leaves_image(c, edge);
+	if (inside || arc.way_out)
+		arc.countable = edge_countable(c, edge, inside, &arc.reg);
+	return add_arc(c, arc);
+}
+
 static int add_arcs(struct chooser *c)
 {
 	uint32_t outside = 2 * c->cfg.count;
@@ -143,33 +196,31 @@ static int add_arcs(struct chooser *c)
 	for (uint32_t i = 0; i < c->cfg.count; i++) {
 		if (!in_image(c, i))
 			continue;
-		bool countable = c->at.data[i].offset != FLAGS_NOWHERE;
-		failed |= add_arc(c, (struct arc){block_weight(c, i), 2 * i, 2 * i + 1, i, 0, ARC_BLOCK, 0, countable}) != 0;
+		struct arc block = {.weight = block_weight(c, i), .a = 2 * i, .b = 2 * i + 1, .id = i, .what = ARC_BLOCK};
+		block.countable = c->at.data[i].offset != FLAGS_NOWHERE;
+		block.reg = c->at.data[i].reg;
+		failed |= add_arc(c, block) != 0;
 		if (!i || c->door[c->cfg.block[i]])
-			failed |= add_arc(c, (struct arc){0, outside, 2 * i, i, 0, ARC_DOOR, 0, false}) != 0;
+			failed |= add_arc(c, (struct arc){.a = outside, .b = 2 * i, .id = i, .what = ARC_DOOR}) != 0;
 		bool leaves = false;
 		for (uint32_t k = c->cfg.first_out[i]; k < c->cfg.first_out[i + 1]; k++) {
-			const struct cfg_edge *edge = &c->cfg.edges[k];
-			bool indirect = edge->kind == CFG_TABLE || edge->kind == CFG_LEAVE;
-			if (indirect && leaves)
-				continue; /* all ways of an indirect jump are one arc */
+			bool indirect = c->cfg.edges[k].kind == CFG_TABLE || c->cfg.edges[k].kind == CFG_LEAVE;
+			if (!indirect || !leaves) /* all ways of an indirect jump are one arc */
+				failed |= add_edge_arc(c, k) != 0;
 			leaves |= indirect;
-			bool inside = stays_inside(c, edge);
-			struct arc arc = {.weight = edge_weight(c, edge), .a = 2 * i + 1, .b = inside ? 2 * edge->to : outside, .id = k};
-			arc.what = ARC_EDGE;
-			arc.countable = edge_countable(c, edge);
-			failed |= add_arc(c, arc) != 0;
 		}
 	}
 	return failed ? -1 : 0;
 }
 
-/* Heaviest first; what cannot be counted before all others. */
+/* Heaviest first; what cannot be counted before all others, ways out of the image after them. */
 static int compare_arcs(const void *va, const void *vb)
 {
 	const struct arc *a = va, *b = vb;
 	if (a->countable != b->countable)
 		return a->countable - b->countable;
+	if (a->way_out != b->way_out)
+		return a->way_out - b->way_out;
 	if (a->weight != b->weight)
 		return a->weight > b->weight ? -1 : 1;
 	return a->order < b->order ? -1 : a->order > b->order;
@@ -190,30 +241,30 @@ static void choose_arcs(struct chooser *c)
 }
 
 /*
- * Only one edge of a branch has room for a counter. When both were chosen their end hangs on the block alone, so the block may be
- * counted instead of one of them.
+ * One edge of a branch that stays in the image has room for a counter, and one that leaves it. When both were chosen and are of a kind their end
+ * hangs on the block alone, so the block may be counted instead of one of them.
  */
-static void settle_branches(struct chooser *c)
+static int settle_branches(struct chooser *c)
 {
-	uint32_t *edges =
-	    calloc((size_t)c->cfg.count * 2 + 1, sizeof *edges); /* [2 * block] arc + 1 of a chosen edge, of the block itself */
-	for (size_t i = 0; edges && i < c->arcs.count; i++)
+	uint32_t *arcs = calloc((size_t)c->cfg.count * 3 + 1, sizeof *arcs); /* [3 * block] arc + 1: inside, way out, the block itself */
+	for (size_t i = 0; arcs && i < c->arcs.count; i++)
 		if (c->arcs.data[i].what == ARC_BLOCK)
-			edges[2 * c->arcs.data[i].id + 1] = (uint32_t)i + 1;
-	for (size_t i = 0; edges && i < c->arcs.count; i++) {
+			arcs[3 * c->arcs.data[i].id + 2] = (uint32_t)i + 1;
+	for (size_t i = 0; arcs && i < c->arcs.count; i++) {
 		struct arc *arc = &c->arcs.data[i];
 		if (arc->what != ARC_EDGE || !arc->chosen || !arc->countable)
 			continue;
-		uint32_t from = c->cfg.edges[arc->id].from, *other = &edges[2 * from];
+		uint32_t from = c->cfg.edges[arc->id].from, *other = &arcs[3 * from + arc->way_out];
 		if (!*other) {
 			*other = (uint32_t)i + 1;
 			continue;
 		}
-		struct arc *block = &c->arcs.data[edges[2 * from + 1] - 1];
+		struct arc *block = &c->arcs.data[arcs[3 * from + 2] - 1];
 		arc->chosen = 0;
 		block->chosen = 1; /* when it cannot be counted it is marked as seen, and one edge stays unknown */
 	}
-	free(edges);
+	free(arcs);
+	return arcs ? 0 : -1;
 }
 
 static int add_probe(struct chooser *c, struct emit_probe probe)
@@ -221,32 +272,38 @@ static int add_probe(struct chooser *c, struct emit_probe probe)
 	return vec_push(&c->m->probes, probe);
 }
 
+/* The probe of a chosen arc. False: it has none. */
+static bool probe_of(const struct chooser *c, const struct arc *arc, struct emit_probe *ret_probe)
+{
+	struct emit_probe probe = {.to = PLAN_NONE, .kind = PLAN_COUNTER_SEEN, .size = 7, .reg = EMIT_NO_REGISTER};
+	if (arc->what == ARC_DOOR || (arc->what == ARC_EDGE && !arc->countable))
+		return false;
+	if (arc->countable) {
+		probe.kind = arc->what == ARC_BLOCK ? PLAN_COUNTER_BLOCK : PLAN_COUNTER_EDGE;
+		probe.reg = arc->reg;
+		probe.size = probe.reg == EMIT_NO_REGISTER ? 7 : 18;
+	}
+	if (arc->what == ARC_BLOCK) {
+		probe.block = c->cfg.block[arc->id];
+		probe.offset = arc->countable ? c->at.data[arc->id].offset : 0;
+	} else {
+		const struct cfg_edge *edge = &c->cfg.edges[arc->id];
+		probe.block = c->cfg.block[edge->from];
+		probe.offset = edge->kind == CFG_TAKEN ? UINT32_MAX : UINT32_MAX - 1;
+		probe.to = c->m->map->blocks[destination(c, edge)].start;
+		probe.way_out = arc->way_out;
+	}
+	*ret_probe = probe;
+	return true;
+}
+
 static int add_chosen(struct chooser *c)
 {
 	bool failed = false;
 	for (size_t i = 0; i < c->arcs.count; i++) {
-		const struct arc *arc = &c->arcs.data[i];
-		if (!arc->chosen || arc->what == ARC_DOOR)
-			continue;
-		struct emit_probe probe = {.to = PLAN_NONE, .kind = PLAN_COUNTER_SEEN, .size = 7, .reg = EMIT_NO_REGISTER};
-		if (arc->what == ARC_BLOCK) {
-			probe.block = c->cfg.block[arc->id];
-			if (arc->countable) {
-				probe.kind = PLAN_COUNTER_BLOCK;
-				probe.offset = c->at.data[arc->id].offset;
-				probe.reg = c->at.data[arc->id].reg;
-				probe.size = probe.reg == EMIT_NO_REGISTER ? 7 : 18;
-			}
-		} else if (arc->countable) {
-			const struct cfg_edge *edge = &c->cfg.edges[arc->id];
-			probe.kind = PLAN_COUNTER_EDGE;
-			probe.block = c->cfg.block[edge->from];
-			probe.offset = edge->kind == CFG_TAKEN ? UINT32_MAX : UINT32_MAX - 1;
-			probe.to = c->m->map->blocks[c->cfg.block[edge->to]].start;
-		} else {
-			continue;
-		}
-		failed |= add_probe(c, probe) != 0;
+		struct emit_probe probe;
+		if (c->arcs.data[i].chosen && probe_of(c, &c->arcs.data[i], &probe))
+			failed |= add_probe(c, probe) != 0;
 	}
 	return failed ? -1 : 0;
 }
@@ -315,8 +372,7 @@ static int choose_in_group(struct chooser *c, uint32_t group, struct err *e)
 	if (failed || add_arcs(c))
 		return no_memory(e);
 	choose_arcs(c);
-	settle_branches(c);
-	failed = add_chosen(c) != 0;
+	failed = settle_branches(c) != 0 || add_chosen(c) != 0;
 	for (uint32_t i = 0; i < c->cfg.count; i++)
 		if (in_image(c, i))
 			failed |= add_targets(c, c->cfg.block[i]) != 0;
@@ -372,6 +428,25 @@ static void give_to_chunks(struct emitter *m)
 	}
 }
 
+static int compare_ways_out(const void *va, const void *vb)
+{
+	const struct emit_way_out *a = va, *b = vb;
+	if (a->to != b->to)
+		return a->to < b->to ? -1 : 1;
+	return a->probe < b->probe ? -1 : a->probe > b->probe;
+}
+
+static int list_ways_out(struct emitter *m)
+{
+	bool failed = false;
+	for (size_t i = 0; i < m->probes.count; i++)
+		if (m->probes.data[i].way_out)
+			failed |= vec_push(&m->ways_out, ((struct emit_way_out){m->probes.data[i].to, (uint32_t)i})) != 0;
+	if (m->ways_out.count)
+		qsort(m->ways_out.data, m->ways_out.count, sizeof *m->ways_out.data, compare_ways_out);
+	return failed ? -1 : 0;
+}
+
 static int choose_all(struct chooser *c, struct err *e)
 {
 	struct emitter *m = c->m;
@@ -389,7 +464,7 @@ static int choose_all(struct chooser *c, struct err *e)
 		return status;
 	if (m->probes.count)
 		qsort(m->probes.data, m->probes.count, sizeof *m->probes.data, compare_probes);
-	if (number_counters(m))
+	if (number_counters(m) || list_ways_out(m))
 		return no_memory(e);
 	give_to_chunks(m);
 	return 0;

@@ -20,6 +20,7 @@
 /* Where control goes: to a chunk of the image, or (chunk == EMIT_NONE) to the original code at text offset `original`. */
 struct emit_edge {
 	uint32_t chunk, original;
+	uint32_t probe; /* 1 + index of the one that counts this way out and stands behind all chunks; 0: none */
 };
 
 enum emit_tail_kind {
@@ -28,7 +29,7 @@ enum emit_tail_kind {
 	EMIT_TAIL_SLOT,	   /* ff 25 disp32 */
 	EMIT_TAIL_LOOP,	   /* loop, jrcxz: rel8 over the element that follows it, to the last one */
 	EMIT_TAIL_DELETED, /* jump left out: its target follows */
-	EMIT_TAIL_PROBE,   /* counts the edge that is followed next */
+	EMIT_TAIL_PROBE,   /* counts the edge that is followed next, which stays in the image */
 };
 
 /* One control transfer at the end of a chunk. */
@@ -48,6 +49,13 @@ struct emit_probe {
 	uint8_t kind;	  /* enum plan_counter_kind */
 	uint8_t reg;	  /* counts through this register, dead there; EMIT_NO_REGISTER: by an increment, where the flags are dead */
 	uint8_t size;	  /* bytes in the image */
+	bool way_out;	  /* EDGE: `to` is original code. Stands behind all chunks, with a jump there */
+	uint32_t image;	  /* way_out: region offset */
+};
+
+/* A probe that counts a way out, and where that leads. */
+struct emit_way_out {
+	uint32_t to, probe;
 };
 
 /* One block in the image: `body` bytes of the original, copied one instruction by one, then the tails. */
@@ -87,7 +95,8 @@ struct emitter {
 	VEC(uint32_t) relocations;
 	VEC(struct plan_slot) slots;
 	VEC(struct emit_dropped) drops;
-	VEC(struct emit_probe) probes; /* by block, offset */
+	VEC(struct emit_probe) probes;	   /* by block, offset */
+	VEC(struct emit_way_out) ways_out; /* by where they lead: what stands for code of one function is one piece for the unwinder */
 	VEC(struct plan_counter) counters;
 	uint32_t counter_offset; /* region offset */
 	uint64_t region;	 /* vaddr */

@@ -42,6 +42,8 @@ static int put_field(struct emitter *m, uint32_t field, uint32_t end, uint64_t t
 
 static uint64_t edge_address(const struct emitter *m, uint32_t function, struct emit_edge to)
 {
+	if (to.probe)
+		return m->region + m->probes.data[to.probe - 1].image;
 	if (to.chunk == EMIT_NONE)
 		return m->map->text_base + to.original;
 	const struct emit_chunk *c = &m->chunks.data[to.chunk];
@@ -119,7 +121,7 @@ static int write_register_probe(struct emitter *m, const struct emit_probe *p, u
 /*
  * What a probe is in bytes:
  *	BLOCK, EDGE	48 ff 05 disp32			inc qword counter		where the flags are dead
- *	BLOCK		48 8b /r disp32			mov reg, counter		where a register is dead, but flags are not
+ *	BLOCK, EDGE	48 8b /r disp32			mov reg, counter		where a register is dead, but flags are not
  *			48 8d /r 01			lea reg, [reg + 1]
  *			48 89 /r disp32			mov counter, reg
  *	SEEN		c6 05 disp32 01			mov byte counter, 1
@@ -298,6 +300,21 @@ static int write_chunk(struct emitter *m, const struct emit_chunk *c, struct err
 	return status;
 }
 
+/*
+ * A way out that is counted: its branch leads here, and what stands here is that way as well.
+ *	48 ff 05 disp32			inc counter		(or in a register)
+ *	e9 rel32			jmp original
+ */
+static int write_way_out(struct emitter *m, const struct emit_probe *p, struct err *e)
+{
+	struct plan_run jump = {.image = p->image + p->size, .image_size = 5, .original = p->to, .kind = PLAN_RUN_INSERTED};
+	int status = write_probe(m, p, p->image, p->to, e);
+	m->code[jump.image] = 0xe9;
+	if (!status)
+		status = put_field(m, jump.image + 1, jump.image + 5, m->map->text_base + p->to, e);
+	return status ? status : add_run(m, jump, e);
+}
+
 static int compare_runs(const void *va, const void *vb)
 {
 	const struct plan_run *a = va, *b = vb;
@@ -318,6 +335,11 @@ int emit_write(struct emitter *m, struct err *e)
 		if (!i || m->chunks.data[i].function != m->chunks.data[i - 1].function)
 			m->function_runs = m->runs.count;
 		int status = write_chunk(m, &m->chunks.data[i], e);
+		if (status)
+			return status;
+	}
+	for (size_t i = 0; i < m->ways_out.count; i++) {
+		int status = write_way_out(m, &m->probes.data[m->ways_out.data[i].probe], e);
 		if (status)
 			return status;
 	}

@@ -349,6 +349,7 @@ static char *options_text(const struct plan_make_options *o)
 			 o->layout.coverage, o->layout.torture_seed, o->minimum_share, o->module_maximum, o->emit.function_alignment,
 			 o->emit.reentry_maximum, o->emit.reentry_share,
 			 o->emit.counting	      ? " counting"
+			 : o->emit.count_exits	      ? " count-exits"
 			 : o->emit.reentry_everywhere ? " reentry-everywhere"
 						      : "");
 	for (const char *const *name = o->names; n >= 0 && name && *name; name++) {

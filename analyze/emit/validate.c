@@ -210,6 +210,8 @@ static int check_all(struct validator *v)
 	if (!status)
 		status = check_leftovers(v);
 	if (!status)
+		status = validate_counters_fed(v);
+	if (!status)
 		status = check_entries(v);
 	return status ? status : validate_patches(v);
 }
@@ -225,7 +227,8 @@ int validate_module(const struct image *image, const struct plan_module *module,
 	v.place = calloc((size_t)module->code_size + 1, 1);
 	v.patched = calloc((size_t)(module->text_size / 8 + 2), 1);
 	v.copies = malloc(((size_t)module->patch_count + 1) * PLAN_PATCH_SIZE * sizeof *v.copies);
-	if (v.second && v.original && v.place && v.patched && v.copies) {
+	v.fed = calloc((size_t)module->counter_count + 1, 1);
+	if (v.second && v.original && v.place && v.patched && v.copies && v.fed) {
 		memset(v.original, 0xff, ((size_t)module->code_size + 1) * sizeof *v.original);
 		memset(v.copies, 0xff, ((size_t)module->patch_count + 1) * PLAN_PATCH_SIZE * sizeof *v.copies);
 		status = check_all(&v);
@@ -237,5 +240,6 @@ int validate_module(const struct image *image, const struct plan_module *module,
 	free(v.place);
 	free(v.patched);
 	free(v.copies);
+	free(v.fed);
 	return status;
 }

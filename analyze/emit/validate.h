@@ -11,7 +11,9 @@
  *               or call in another form or sense; INSERTED is one jump to its counterpart; DELETED was a jump to what follows
  *   counters    an instruction that changes nothing but its counter, the five flags of an increment where a search through the original code
  *               finds each of them overwritten before it is read, r11 before an indirect call, and a register that the
- *               original overwrites next; and what follows stands for the same
+ *               original overwrites next; and what follows stands for the same. It counts what the counter's entry says: a block, which
+ *               leads straight there; the edge of the one branch that leads there; the call that stands there. Each counter has one
+ *               place that feeds it
  *   edges       as above; between functions only to the other's entry; never into the bytes behind the start of a patch
  *   fields      a displacement out of the region is in `relocations`, all others are not
  *   slots       each ff 15 / ff 25 that stands for a direct call or jump goes through the slot of the stub that was called

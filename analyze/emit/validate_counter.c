@@ -1,16 +1,84 @@
-/* Counters: that each changes nothing that anybody looks at. */
+/* Counters: that each changes nothing that anybody looks at, and counts what the plan says. */
 #include "analyze/code/flags.h"
 #include "analyze/emit/validate_work.h"
 
 #include <string.h>
 
-/* Does a displacement of 4 bytes at `field` of an instruction that ends at `end` lead to a counter? */
-static bool leads_to_counter(const struct validator *v, uint32_t field, uint32_t end)
+/* The counter to which a displacement of 4 bytes at `field` of an instruction that ends at `end` leads, or PLAN_NONE. */
+static uint32_t counter_of(const struct validator *v, uint32_t field, uint32_t end)
 {
 	const struct plan_module *m = v->module;
 	uint64_t first = m->counter_offset + PLAN_COUNTER_HEADER;
 	uint64_t at = end + (uint64_t)(int64_t)(int32_t)load_u32(m->code + field);
-	return at >= first && at < first + (uint64_t)m->counter_count * PLAN_COUNTER_SIZE && (at - first) % PLAN_COUNTER_SIZE == 0;
+	bool is_counter =
+	    at >= first && at < first + (uint64_t)m->counter_count * PLAN_COUNTER_SIZE && (at - first) % PLAN_COUNTER_SIZE == 0;
+	return is_counter ? (uint32_t)((at - first) / PLAN_COUNTER_SIZE) : PLAN_NONE;
+}
+
+static bool leads_to_counter(const struct validator *v, uint32_t field, uint32_t end)
+{
+	return counter_of(v, field, end) != PLAN_NONE;
+}
+
+/* The counter of a run of a counter, or PLAN_NONE: a load of something else, or the addition in a register. */
+static uint32_t counter_of_run(const struct validator *v, const struct plan_run *r)
+{
+	return r->image_size == 7 ? counter_of(v, r->image + (v->module->code[r->image] == 0xc6 ? 2 : 3), r->image + 7) : PLAN_NONE;
+}
+
+static bool decode_at(const struct validator *v, uint64_t original, struct insn *ret_insn)
+{
+	size_t left;
+	vaddr where = {v->module->text_base + original};
+	const uint8_t *bytes = image_bytes_left(v->image, where, &left);
+	return bytes && !insn_second_decode(v->second, bytes, left, where, ret_insn);
+}
+
+/* Whoever executes what stands at `from` also executes what stands at `to`, unless something in between does not come back. */
+static bool leads_straight(const struct validator *v, uint32_t from, uint32_t to)
+{
+	struct insn i;
+	uint64_t at = from;
+	while (at < to && decode_at(v, at, &i) &&
+	       (i.kind == INSN_PLAIN || i.kind == INSN_CALL || i.kind == INSN_CALL_INDIRECT || i.kind == INSN_SYSCALL))
+		at += i.length;
+	return at == to;
+}
+
+static bool is_edge(const struct validator *v, const struct plan_counter *c)
+{
+	struct insn i;
+	return decode_at(v, c->from, &i) && i.kind == INSN_BRANCH &&
+	       (i.target - v->module->text_base == c->to || (uint64_t)c->from + i.length == c->to);
+}
+
+/* The run that has bytes at image offset `at`, if it is a counter's; otherwise NULL. */
+static const struct plan_run *counter_run_at(const struct validator *v, uint32_t at)
+{
+	const struct plan_module *m = v->module;
+	uint32_t k = validate_first_run_at(m, at);
+	while (k < m->run_count && m->runs[k].image == at && !m->runs[k].image_size)
+		k++;
+	return k < m->run_count && m->runs[k].image == at && m->runs[k].kind == PLAN_RUN_COUNTER ? &m->runs[k] : NULL;
+}
+
+int validate_counted_edge(const struct validator *v, uint32_t at)
+{
+	const struct plan_module *m = v->module;
+	const struct plan_run *to = counter_run_at(v, at), *from = to ? counter_run_at(v, v->image_at) : NULL;
+	uint32_t index = to ? counter_of_run(v, to) : PLAN_NONE;
+	bool in_register = from && (m->code[from->image + 1] == 0x8b || m->code[from->image + 1] == 0x8d); /* the store comes after it */
+	if (index == PLAN_NONE || in_register || m->counters[index].kind != PLAN_COUNTER_EDGE || m->counters[index].from == v->original_at)
+		return 0;
+	return validate_refuse(v, "leads to counter %u, which is for another branch", index);
+}
+
+int validate_counters_fed(const struct validator *v)
+{
+	for (uint32_t i = 0; i < v->module->counter_count; i++)
+		if (!v->fed[i])
+			return validate_refuse(v, "nothing counts in counter %u", i);
+	return 0;
 }
 
 /* The indirect call or jump at `original`: its bytes after a REX prefix, and that prefix (0: none). NULL when it is none. */
@@ -95,6 +163,33 @@ static int check_move(struct validator *v, const struct plan_run *r)
 	return indirect_at(v, r->original, &rex, &i) ? check_store(v, r) : check_register(v, r);
 }
 
+/* Does the counter that a run feeds mean what stands there? */
+static int check_meaning(struct validator *v, const struct plan_run *r)
+{
+	uint32_t index = counter_of_run(v, r);
+	const uint8_t *code = v->module->code + r->image;
+	if (index == PLAN_NONE)
+		return 0;
+	const struct plan_counter *c = &v->module->counters[index];
+	struct insn i;
+	uint8_t rex;
+	bool marks = code[0] == 0xc6, target = !marks && code[1] == 0x89 && indirect_at(v, r->original, &rex, &i), means;
+	if (target || c->kind == PLAN_COUNTER_TARGET)
+		means = target && c->kind == PLAN_COUNTER_TARGET && c->from == r->original;
+	else if (c->kind == PLAN_COUNTER_EDGE)
+		means = !marks && c->to == r->original && is_edge(v, c);
+	else
+		means = marks == (c->kind == PLAN_COUNTER_SEEN) && leads_straight(v, c->from, r->original);
+	if (!means)
+		return validate_refuse(v, "counter %u, of kind %u, is for another place", index, c->kind);
+	if (!marks && code[1] == 0x8b)
+		return 0; /* the load of a register that is stored after it */
+	if (v->fed[index])
+		return validate_refuse(v, "counter %u counts two things", index);
+	v->fed[index] = 1;
+	return 0;
+}
+
 int validate_counter(struct validator *v, const struct plan_run *r)
 {
 	const uint8_t *code = v->module->code + r->image;
@@ -112,5 +207,7 @@ int validate_counter(struct validator *v, const struct plan_run *r)
 	} else {
 		status = r->image_size >= 3 && code[1] == 0x8d ? check_register(v, r) : validate_refuse(v, "no instruction that counts");
 	}
+	if (!status)
+		status = check_meaning(v, r);
 	return status ? status : validate_falls(v, r->image + r->image_size, r->original);
 }

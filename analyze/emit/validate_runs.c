@@ -90,7 +90,7 @@ static int mark_run(struct validator *v, const struct plan_run *r)
 	uint32_t function = validate_function_at(v->module, r->original);
 	bool in_function =
 	    function != PLAN_NONE && original_end <= (uint64_t)v->module->functions[function].start + v->module->functions[function].size;
-	if (r->kind != PLAN_RUN_INSERTED && !in_function)
+	if (r->kind != PLAN_RUN_INSERTED && r->kind != PLAN_RUN_COUNTER && !in_function)
 		return validate_refuse(v, "run lies in no function of the plan");
 	switch (r->kind) {
 	case PLAN_RUN_COPY:
@@ -107,12 +107,35 @@ static int mark_run(struct validator *v, const struct plan_run *r)
 			return validate_refuse(v, "inserted run with original bytes or outside the text");
 		mark(v, r->image, r->original, PLACE_INSERTED);
 		return 0;
-	case PLAN_RUN_COUNTER:
-		/* Falls forward only, and in the end to what is there: two counters cannot prove each other. */
+	case PLAN_RUN_COUNTER: /* see mark_counters */
+		if (r->original_size || r->original >= v->module->text_size)
+			return validate_refuse(v, "counter with original bytes or outside the text");
 		mark(v, r->image, r->original, PLACE_REAL);
-		return r->original_size ? validate_refuse(v, "counter with original bytes") : 0;
+		return 0;
 	}
 	return validate_refuse(v, "run of unknown kind %u", r->kind);
+}
+
+/*
+ * Counters fall forward only, and in the end to what is there, or to an added jump. In front of a jump they may stand for code of any function,
+ * but an added jump does not prove them: the two would prove each other.
+ */
+static int mark_counters(struct validator *v)
+{
+	for (uint32_t i = v->module->run_count; i-- > 0;) {
+		const struct plan_run *r = &v->module->runs[i];
+		uint32_t next = r->image + r->image_size;
+		if (r->kind != PLAN_RUN_COUNTER)
+			continue;
+		v->image_at = r->image;
+		v->original_at = r->original;
+		bool same = next < v->module->code_size && v->original[next] == r->original;
+		if (same && (v->place[next] == PLACE_INSERTED || v->place[next] == PLACE_COUNTED))
+			v->place[r->image] = PLACE_COUNTED;
+		else if (validate_function_at(v->module, r->original) == PLAN_NONE)
+			return validate_refuse(v, "counter lies in no function of the plan");
+	}
+	return 0;
 }
 
 int validate_runs_mark(struct validator *v)
@@ -139,7 +162,9 @@ int validate_runs_mark(struct validator *v)
 		if (status)
 			return status;
 	}
-	return all_int3(v, next, v->module->code_size) ? 0 : validate_refuse(v, "the end of the code belongs to no run");
+	if (!all_int3(v, next, v->module->code_size))
+		return validate_refuse(v, "the end of the code belongs to no run");
+	return mark_counters(v);
 }
 
 /* --- what stands for what --- */
@@ -167,18 +192,21 @@ static bool deleted_target(const struct validator *v, const struct plan_run *r, 
 	return *ret_target < v->module->text_size;
 }
 
+/* What may stand for an original place. Added jumps only where control falls into them: they must not prove each other in a circle. */
+enum { ONLY_REAL = 1u << PLACE_REAL, ALSO_COUNTED = ONLY_REAL | 1u << PLACE_COUNTED, ANY = ALSO_COUNTED | 1u << PLACE_INSERTED };
+
 /*
- * Does image offset `at` stand for `original`? Either an instruction there does, or `original` is a jump that was left out and whose target
- * `at` stands for. An added jump counts only when `inserted` says so: added jumps must not prove each other in a circle.
+ * Does image offset `at` stand for `original`? Either one of `places` there does, or `original` is a jump that was left out and whose target
+ * `at` stands for.
  */
-static bool stands_for(const struct validator *v, uint32_t at, uint64_t original, bool inserted)
+static bool stands_for(const struct validator *v, uint32_t at, uint64_t original, unsigned places)
 {
 	const struct plan_module *p = v->module;
 	if (at >= p->code_size)
 		return false;
 	uint32_t first = validate_first_run_at(p, at);
 	for (uint32_t steps = 0; steps <= 8; steps++) {
-		if (v->original[at] == original && (v->place[at] == PLACE_REAL || (inserted && v->place[at] == PLACE_INSERTED)))
+		if (v->original[at] == original && (places & 1u << v->place[at]))
 			return true;
 		uint32_t i = first;
 		while (i < p->run_count && p->runs[i].image == at &&
@@ -190,20 +218,36 @@ static bool stands_for(const struct validator *v, uint32_t at, uint64_t original
 	return false;
 }
 
+/*
+ * Counters with a jump to original code stand for code of any function, whether that is left out or not; but they must not stand in the bytes
+ * where it is sent home.
+ */
+static bool leaves_image(const struct validator *v, uint32_t at, uint32_t function)
+{
+	const struct plan_module *p = v->module;
+	uint32_t k = validate_first_run_at(p, at), entry = function == PLAN_NONE ? PLAN_NONE : p->functions[function].entry;
+	struct insn i;
+	while (k < p->run_count && p->runs[k].kind != PLAN_RUN_INSERTED)
+		k++;
+	return v->place[at] == PLACE_COUNTED && (entry == PLAN_NONE || at < entry || at - entry >= PLAN_PATCH_SIZE) && k < p->run_count &&
+	       decode_image(v, p->runs[k].image, p->code_size, &i) && i.target - p->region_vaddr >= p->code_size;
+}
+
 /* Into another function only at its entry: whoever leaves that function out puts a jump home there. */
 static int check_crossing(const struct validator *v, uint32_t at)
 {
 	if (v->place[at] == PLACE_INSERTED)
 		return 0; /* the caller sees to it that it is the jump after a loop */
 	uint32_t function = validate_function_at(v->module, v->original[at]);
-	if (function == v->function || (function != PLAN_NONE && v->module->functions[function].entry == at))
-		return 0;
+	if (function == v->function || (function != PLAN_NONE && v->module->functions[function].entry == at) ||
+	    leaves_image(v, at, function))
+		return validate_counted_edge(v, at);
 	return validate_refuse(v, "leads into the middle of another function's copy at 0x%x", at);
 }
 
 int validate_falls(const struct validator *v, uint32_t at, uint64_t original)
 {
-	if (!stands_for(v, at, original, true))
+	if (!stands_for(v, at, original, ANY))
 		return validate_refuse(v, "what follows does not stand for 0x%llx", (unsigned long long)(v->module->text_base + original));
 	return check_crossing(v, at);
 }
@@ -217,14 +261,14 @@ int validate_consume_relocation(struct validator *v, uint32_t field)
 	return 0;
 }
 
-/* A branch or call at v->image_at with displacement of `size` bytes at `field` must lead to what stands for `original`. */
-static int check_edge(struct validator *v, const struct insn *i, uint64_t original)
+/* The branch or call `i` at v->image_at must lead to what stands for `original`. */
+static int check_edge(struct validator *v, const struct insn *i, uint64_t original, unsigned places)
 {
 	uint64_t inside = i->target - v->module->region_vaddr;
 	if (inside < v->module->code_size) {
 		uint32_t at = (uint32_t)inside;
 		bool loop = i->kind == INSN_BRANCH_SHORT && at > v->image_at && at - v->image_at <= LOOP_REACH;
-		if (!stands_for(v, at, original, loop))
+		if (!stands_for(v, at, original, loop ? ANY : places))
 			return validate_refuse(v, "leads to image offset 0x%x, which does not stand for 0x%llx", at,
 					       (unsigned long long)(v->module->text_base + original));
 		return check_crossing(v, at);
@@ -289,7 +333,7 @@ static int check_copied(struct validator *v, const struct insn *i)
 		if (!equal_but(v->module->code + v->image_at, bytes, i->length, field, size))
 			return validate_refuse(v, "copied branch differs");
 		uint64_t target = displaced(bytes + field, size, original_vaddr(v, v->original_at).v + i->length);
-		status = check_edge(v, i, target - v->module->text_base);
+		status = check_edge(v, i, target - v->module->text_base, ALSO_COUNTED);
 	} else {
 		status = check_plain(v, bytes, i);
 	}
@@ -362,7 +406,7 @@ static int check_branch(struct validator *v, const struct plan_run *r, const str
 		return validate_refuse(v, "another condition than the original's");
 	if (i->has_bnd_or_notrack || (i->kind == INSN_BRANCH && i->length != (i->relative_size == 1 ? 2 : 6)))
 		return validate_refuse(v, "branch with a prefix");
-	int status = check_edge(v, i, inverted ? next : taken);
+	int status = check_edge(v, i, inverted ? next : taken, ALSO_COUNTED);
 	return status ? status : validate_falls(v, r->image + r->image_size, inverted ? taken : next);
 }
 
@@ -376,7 +420,7 @@ static int check_rewritten(struct validator *v, const struct plan_run *r)
 	if (o.kind == INSN_BRANCH || o.kind == INSN_BRANCH_SHORT)
 		return check_branch(v, r, &i, &o);
 	if (o.kind == INSN_JUMP && i.kind == INSN_JUMP && i.length == 1 + i.relative_size)
-		return check_edge(v, &i, o.target - v->module->text_base);
+		return check_edge(v, &i, o.target - v->module->text_base, ALSO_COUNTED);
 	if (o.kind == INSN_JUMP && i.kind == INSN_JUMP_INDIRECT)
 		return check_slot(v, &i, &o);
 	if (o.kind != INSN_CALL || i.kind != INSN_CALL_INDIRECT)
@@ -391,7 +435,7 @@ static int check_inserted(struct validator *v, const struct plan_run *r)
 	if (!decode_image(v, r->image, r->image + r->image_size, &i) || i.length != r->image_size || i.kind != INSN_JUMP ||
 	    i.length != 1 + i.relative_size)
 		return validate_refuse(v, "inserted code is not one jump");
-	return check_edge(v, &i, r->original);
+	return check_edge(v, &i, r->original, ONLY_REAL);
 }
 
 static int check_deleted(struct validator *v, const struct plan_run *r)
@@ -399,7 +443,7 @@ static int check_deleted(struct validator *v, const struct plan_run *r)
 	uint64_t target;
 	if (validate_function_at(v->module, r->original) == PLAN_NONE || !deleted_target(v, r, &target))
 		return validate_refuse(v, "deleted something else than a jump");
-	return stands_for(v, r->image, r->original, true) ? 0 : validate_refuse(v, "deleted a jump that leads elsewhere");
+	return stands_for(v, r->image, r->original, ANY) ? 0 : validate_refuse(v, "deleted a jump that leads elsewhere");
 }
 
 static int check_stub(struct validator *v, const struct plan_run *r)

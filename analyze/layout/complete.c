@@ -25,9 +25,9 @@ struct work {
 	struct complete *result;
 	struct cfg_index index;
 	struct cfg cfg;
-	uint8_t *there, *door, *seen;  /* [block_count] in the image; entered through a patch; marked */
+	uint8_t *door, *seen;	       /* [block_count] entered through a patch; marked */
 	int64_t *block, *next, *taken; /* [block_count] what was counted, UNKNOWN where nothing was */
-	uint64_t *entered;	       /* [block_count] through its patch */
+	bool guessing;		       /* in this group: the rest depends on a guess */
 	VEC(struct arc) arcs;
 	VEC(uint8_t) cold;			 /* [local block] by its form */
 	VEC(uint32_t) first, at, unknown, queue; /* arcs by node; unknown arcs of each node; nodes to look at */
@@ -104,7 +104,7 @@ static void read_plan(struct work *w, uint32_t module)
 		/* Runs join what is next to each other: one may hold many blocks. */
 		for (uint32_t b = map_block_at(w->map, r->original);
 		     b != MAP_NONE && b < w->map->block_count && w->map->blocks[b].start < r->original + r->original_size; b++)
-			w->there[b] = 1;
+			w->result->there[b] = 1;
 	}
 	for (uint32_t i = 0; i < w->plan->patch_count; i++) {
 		uint32_t b = map_block_at(w->map, w->plan->patches[i].at);
@@ -117,7 +117,7 @@ static void read_plan(struct work *w, uint32_t module)
 
 static bool in_image(const struct work *w, uint32_t local)
 {
-	return local != CFG_EXIT && w->there[w->cfg.block[local]];
+	return local != CFG_EXIT && w->result->there[w->cfg.block[local]];
 }
 
 /* As in emit_probe.c: the copy of a block leads to the copy of another function's block only where that begins. */
@@ -187,6 +187,14 @@ static int index_arcs(struct work *w)
 	return 0;
 }
 
+/* What is settled after a guess may be wrong. */
+static void note_unsure(const struct work *w, const struct arc *arc)
+{
+	const struct cfg_edge *edge = &w->cfg.edges[arc->id];
+	if (arc->what == ARC_EDGE && (edge->kind == CFG_TAKEN || edge->kind == CFG_NEXT))
+		w->result->unsure[edge->slot] |= edge->kind == CFG_TAKEN ? 1 : 2;
+}
+
 static void settle(struct work *w, struct arc *arc, int64_t flow)
 {
 	uint32_t outside = 2 * w->cfg.count;
@@ -194,6 +202,8 @@ static void settle(struct work *w, struct arc *arc, int64_t flow)
 		w->result->negative += (uint64_t)-flow;
 		flow = 0;
 	}
+	if (w->guessing)
+		note_unsure(w, arc);
 	arc->flow = flow;
 	w->unknown.data[arc->a]--;
 	w->unknown.data[arc->b]--;
@@ -247,6 +257,7 @@ static size_t least_likely(const struct work *w)
 static void solve(struct work *w)
 {
 	size_t nodes = 2 * (size_t)w->cfg.count;
+	w->guessing = false;
 	for (uint32_t n = 0; n < nodes; n++)
 		if (w->unknown.data[n] == 1)
 			w->queue.data[w->queue.count++] = n;
@@ -260,6 +271,7 @@ static void solve(struct work *w)
 		if (least == w->arcs.count)
 			break;
 		w->result->guessed++;
+		w->guessing = true;
 		settle(w, &w->arcs.data[least], 0);
 	}
 	for (size_t i = 0; i < w->arcs.count; i++)
@@ -274,13 +286,15 @@ static void store(struct work *w)
 		const struct arc *arc = &w->arcs.data[i];
 		uint64_t flow = (uint64_t)arc->flow;
 		if (arc->what == ARC_DOOR) {
-			w->entered[w->cfg.block[arc->id]] = flow;
+			r->entered[w->cfg.block[arc->id]] = flow;
 		} else if (arc->what == ARC_BLOCK) {
-			r->block[w->cfg.block[arc->id]] = flow;
+			r->block[w->cfg.block[arc->id]] = r->inside[w->cfg.block[arc->id]] = flow;
 			r->total += flow;
 			r->blocks += flow != 0;
 		} else if (w->cfg.edges[arc->id].kind == CFG_TAKEN) {
 			r->taken[w->cfg.edges[arc->id].slot] = flow;
+		} else if (w->cfg.edges[arc->id].kind == CFG_NEXT) {
+			r->next[w->cfg.edges[arc->id].slot] = flow;
 		}
 	}
 }
@@ -308,7 +322,7 @@ static void share_tables(struct work *w, double *jumps)
 			}
 			/* A table that another one leads to may have been given more executions since the jumps were added up. */
 			double all = jumps[to] > executed ? jumps[to] : executed;
-			r->table[slot] = (uint64_t)((double)w->entered[to] * (executed / all));
+			r->table[slot] = (uint64_t)((double)r->entered[to] * (executed / all));
 			left -= (double)r->table[slot];
 		}
 		for (uint32_t i = 0; closed && left >= closed && i < table->count; i++) {
@@ -341,7 +355,7 @@ static bool group_is_there(const struct work *w, uint32_t group)
 	for (uint32_t i = w->index.group_first[group]; i < w->index.group_first[group + 1]; i++) {
 		const struct map_function *f = &w->map->functions[w->index.group_functions[i]];
 		for (uint32_t b = 0; b < f->block_count; b++)
-			if (w->there[f->first_block + b])
+			if (w->result->there[f->first_block + b])
 				return true;
 	}
 	return false;
@@ -353,18 +367,21 @@ static int complete_all(struct work *w, uint32_t module, struct err *e)
 	size_t blocks = (size_t)m->block_count + 1;
 	struct complete *r = w->result;
 	r->counted = calloc((size_t)m->function_count + 1, 1);
-	r->block = calloc(blocks, sizeof *r->block);
-	r->taken = calloc(blocks, sizeof *r->taken);
+	r->block = calloc(5 * blocks, sizeof *r->block);
 	r->table = calloc((size_t)m->table_target_count + 1, sizeof *r->table);
-	w->there = calloc(blocks, 3);
+	r->there = calloc(2 * blocks, 1);
+	w->door = calloc(2 * blocks, 1);
 	w->block = malloc(3 * blocks * sizeof *w->block);
-	w->entered = calloc(blocks, sizeof *w->entered);
 	double *jumps = calloc(blocks, sizeof *jumps);
 	int status = cfg_index_init(&w->index, m, e);
-	if (!status && (!r->counted || !r->block || !r->taken || !r->table || !w->there || !w->block || !w->entered || !jumps))
+	if (!status && (!r->counted || !r->block || !r->table || !r->there || !w->door || !w->block || !jumps))
 		status = no_memory(e);
 	if (!status) {
-		w->door = w->there + blocks;
+		r->taken = r->block + blocks;
+		r->next = r->taken + blocks;
+		r->inside = r->next + blocks;
+		r->entered = r->inside + blocks;
+		r->unsure = r->there + blocks;
 		w->seen = w->door + blocks;
 		w->next = w->block + blocks;
 		w->taken = w->next + blocks;
@@ -390,9 +407,8 @@ int complete_counts(const struct map *map, const struct plan_module *plan, const
 	int status = complete_all(&w, module, e);
 	cfg_index_free(&w.index);
 	cfg_free(&w.cfg);
-	free(w.there);
+	free(w.door);
 	free(w.block);
-	free(w.entered);
 	vec_free(&w.arcs);
 	vec_free(&w.cold);
 	vec_free(&w.first);
@@ -410,7 +426,7 @@ void complete_free(struct complete *c)
 {
 	free(c->counted);
 	free(c->block);
-	free(c->taken);
 	free(c->table);
+	free(c->there);
 	*c = (struct complete){0};
 }

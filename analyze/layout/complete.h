@@ -15,8 +15,12 @@
 struct complete {
 	uint8_t *counted;	  /* [map->function_count] by group: 1 if its blocks are in the image */
 	uint64_t *block;	  /* [map->block_count] executions; 0 where nothing is known */
-	uint64_t *taken;	  /* [map->block_count] */
+	uint64_t *taken, *next;	  /* [map->block_count] */
 	uint64_t *table;	  /* [map->table_target_count] */
+	uint8_t *there;		  /* [map->block_count] in the image */
+	uint64_t *inside;	  /* [map->block_count] as `block`, but only of the copy in the image: not where a table led beside it */
+	uint64_t *entered;	  /* [map->block_count] through its patch, or as a function's start from other functions of the image */
+	uint8_t *unsure;	  /* [map->block_count] bit 0 `taken`, bit 1 `next` does not follow from the counters */
 	uint64_t negative;	  /* sum of what fell below zero */
 	uint64_t total;		  /* sum of all block executions */
 	uint32_t blocks, guessed; /* in the image and executed; whose count does not follow from the counters */
