@@ -426,7 +426,7 @@ int journals_load(const struct target *t, struct journal **ret_list, uint32_t *r
 	}
 	uint32_t live = 0;
 	for (size_t i = 0; i < found.count; i++)
-		live += found.data[i].state != JOURNAL_REVERTED;
+		live += found.data[i].state != JOURNAL_REVERTED && found.data[i].state != JOURNAL_STAGING;
 	if (!status && live > 1)
 		status = err_set(e, ERR_INCONSISTENT, "process %d: %u journals say that their plan is applied", t->pid, live);
 	if (status) {
@@ -449,10 +449,14 @@ void journals_free(struct journal *list, uint32_t count)
 
 struct journal *journals_live(struct journal *list, uint32_t count)
 {
-	for (uint32_t i = 0; i < count; i++)
-		if (list[i].state != JOURNAL_REVERTED)
+	struct journal *staged = NULL;
+	for (uint32_t i = 0; i < count; i++) {
+		if (list[i].state == JOURNAL_STAGING)
+			staged = &list[i];
+		else if (list[i].state != JOURNAL_REVERTED)
 			return &list[i];
-	return NULL;
+	}
+	return staged;
 }
 
 int journal_set_state(const struct target *t, struct journal *j, enum journal_state state, const char *kept_because, struct err *e)

@@ -68,10 +68,13 @@ int journal_encode(const struct journal *j, struct writer *w, struct err *e) MUS
 /* Validates bytes that the target may have altered: sizes before allocation, checksum, ranges. ERR_FORMAT, ERR_UNSUPPORTED. */
 int journal_decode(const void *data, size_t size, struct journal *ret_journal, struct err *e) MUST_CHECK;
 
-/* All journals of the process, oldest first; at most one of them is not REVERTED. Zero is no error. Requires: target_refresh'ed. */
+/*
+ * All journals of the process, oldest first; at most one of them is neither REVERTED nor STAGING (ERR_INCONSISTENT). Zero is no error. Requires:
+ * target_refresh'ed.
+ */
 int journals_load(const struct target *t, struct journal **ret_list, uint32_t *ret_count, struct err *e) MUST_CHECK;
 void journals_free(struct journal *list, uint32_t count);
-/* The one that is not REVERTED, or NULL. */
+/* The one that may have patches, else one that is STAGING, or NULL. */
 struct journal *journals_live(struct journal *list, uint32_t count);
 
 /* Writes an encoded journal into its mapping: the body first and then the header, so that a reader finds all of it or nothing. */

@@ -12,6 +12,12 @@ static const char *base_name(const char *path)
 	return slash ? slash + 1 : path;
 }
 
+/* Modules are mapped privately; to read shared memory would make pages of it. */
+static bool may_be_header(const struct procmap *m)
+{
+	return !m->offset && m->inode && !m->shared;
+}
+
 /* Build-id and bias of the ELF file whose header is mapped at `header`; false when it is no ELF file of our kind. */
 static bool identify(const struct target *t, const struct procmap *header, uint8_t *id, size_t *ret_size, uint64_t *ret_bias)
 {
@@ -53,7 +59,7 @@ int modules_find(const struct target *t, const struct plan_module *plan, uint64_
 		uint8_t id[MODULE_BUILD_ID_MAX];
 		size_t size = 0;
 		uint64_t bias;
-		if (m->offset || !m->inode || !identify(t, m, id, &size, &bias))
+		if (!may_be_header(m) || !identify(t, m, id, &size, &bias))
 			continue;
 		if (size == want->build_id_size && !memcmp(id, want->build_id, size)) {
 			int status = check_text(t, plan, bias, e);
@@ -74,7 +80,7 @@ bool modules_present(const struct target *t, const struct module_identity *modul
 		uint8_t id[MODULE_BUILD_ID_MAX];
 		size_t size = 0;
 		uint64_t found;
-		if (!m->offset && m->inode && identify(t, m, id, &size, &found) && found == bias && size == module->build_id_size &&
+		if (may_be_header(m) && identify(t, m, id, &size, &found) && found == bias && size == module->build_id_size &&
 		    !memcmp(id, module->build_id, size))
 			return true;
 	}

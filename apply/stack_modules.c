@@ -120,7 +120,7 @@ int stack_modules_read(int memory, const struct procmaps *maps, struct stack_mod
 	for (size_t i = 0; i < maps->count; i++) {
 		const struct procmap *map = &maps->maps[i];
 		struct stack_module module = {0};
-		if (map->offset || !map->read || !map->path[0])
+		if (map->offset || !map->read || map->shared || !map->path[0]) /* to read shared memory would make pages of it */
 			continue;
 		int found = read_module(memory, map, &module, e);
 		if (found > 0 && vec_push(&list, module)) {

@@ -233,7 +233,7 @@ static int check_machine(const struct target *t, struct err *e)
 	for (size_t i = 0; i < t->maps.count; i++) {
 		const struct procmap *m = &t->maps.maps[i];
 		Elf64_Ehdr header;
-		if (m->offset || !m->inode || target_read_some(t, m->start, &header, sizeof header) != sizeof header ||
+		if (m->offset || !m->inode || m->shared || target_read_some(t, m->start, &header, sizeof header) != sizeof header ||
 		    memcmp(header.e_ident, ELFMAG, SELFMAG))
 			continue;
 		if (header.e_ident[EI_CLASS] != ELFCLASS64 || header.e_machine != EM_X86_64)
@@ -303,7 +303,7 @@ int target_alive(const struct target *t, struct err *e)
 {
 	uint8_t byte;
 	for (size_t i = 0; i < t->maps.count; i++)
-		if (t->maps.maps[i].read && t->maps.maps[i].inode)
+		if (t->maps.maps[i].read && t->maps.maps[i].inode && !t->maps.maps[i].shared)
 			return target_read(t, t->maps.maps[i].start, &byte, 1, e);
 	return err_set(e, ERR_GONE, "process %d is gone", t->pid);
 }

@@ -496,6 +496,8 @@ static int undo_all(struct undo *u, const struct undo_options *options, struct u
 		else if (!status && (!u->why_kept[0] || !u->wait))
 			break;
 	}
+	if (!status && only_staged) /* nothing leads into it; should it stay, it is not in the way of a next one */
+		status = journal_set_state(u->target, u->live, JOURNAL_REVERTED, "about to be freed", e);
 	if (status == -ERR_BUSY && u->patches_gone)
 		status = 0; /* a later stop, only to free the image, failed: it stays */
 	if (!status && !u->why_kept[0] && !only_staged)

@@ -27,7 +27,7 @@ victim=
 [ "$SECONDS" -lt 30 ] && [ "$status" = 0 ] || fail "waits with a limit: exit $status"
 cat "$work/out"
 
-build_victim calls.c
+build_victim calls.c calls_descriptors.c calls_others.c
 "$work/handplan" "$work/victim" "$work/plan" || fail "no plan"
 
 # table NAME: releases all calls; "call|early" per line into $work/NAME
