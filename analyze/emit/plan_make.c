@@ -2,6 +2,7 @@
 
 #include "analyze/emit/unwind.h"
 #include "analyze/emit/validate.h"
+#include "analyze/layout/course.h"
 #include "formats/base/hash.h"
 
 #include <inttypes.h>
@@ -456,7 +457,21 @@ static int make_plan(const struct profile *profile, uint64_t profile_hash, const
 	return status ? status : refuse_empty(r, options->layout.torture_seed != 0, e);
 }
 
-static int read_profile(const char *path, struct profile *ret_profile, uint64_t *ret_hash, struct err *e)
+/* A course becomes counts by what the maps say. */
+static int count_course(const struct plan_make_result *r, const struct file_data *file, const char *path, struct profile *profile,
+			struct err *e)
+{
+	const struct map **maps = calloc(r->module_count + 1, sizeof *maps);
+	if (!maps)
+		return err_set(e, ERR_MEMORY, "plan: no memory");
+	for (size_t i = 0; i < r->module_count; i++)
+		maps[i] = &r->modules[i].map;
+	int status = course_count(file->data, file->size, path, maps, r->module_count, profile, e);
+	free(maps);
+	return status;
+}
+
+static int read_profile(const char *path, const struct plan_make_result *r, struct profile *ret_profile, uint64_t *ret_hash, struct err *e)
 {
 	struct file_data file;
 	int status = file_read(path, &file, e);
@@ -464,6 +479,8 @@ static int read_profile(const char *path, struct profile *ret_profile, uint64_t 
 		return status;
 	*ret_hash = hash_bytes(file.data, file.size);
 	status = profile_decode(file.data, file.size, path, ret_profile, e);
+	if (!status && course_is_all(ret_profile))
+		status = count_course(r, &file, path, ret_profile, e);
 	file_data_free(&file);
 	return status;
 }
@@ -474,10 +491,9 @@ int plan_make(const char *profile_path, const char *const *map_paths, size_t map
 	struct plan_make_result result = {0};
 	struct profile profile = {0};
 	uint64_t profile_hash = 0;
-	int status = profile_path ? read_profile(profile_path, &profile, &profile_hash, e) : 0;
-	if (status)
-		return status;
-	status = read_maps(map_paths, map_count, &result, e);
+	int status = read_maps(map_paths, map_count, &result, e);
+	if (!status && profile_path)
+		status = read_profile(profile_path, &result, &profile, &profile_hash, e);
 	if (!status)
 		status = make_plan(&profile, profile_hash, options, &result, e);
 	profile_free(&profile);

@@ -10,21 +10,28 @@ void executions_add_edge(struct executions *x, struct profile_edge edge)
 		x->failed |= vec_push(&x->edges, edge) != 0;
 }
 
-/* Counts the instructions of a block; the address of the last. */
-static uint64_t add_instructions(struct executions *x, const struct executions_source *s, uint32_t block)
+/* Appends each instruction of a block to `counts` (NULL: none); the address of the last. */
+static uint64_t walk_block(const struct map *map, const struct image *image, uint32_t block, struct executions *counts,
+			   struct profile_count count)
 {
-	const struct map_block *b = &s->map->blocks[block];
-	const uint8_t *bytes = image_bytes(s->image, map_vaddr(s->map, b->start), b->size);
-	uint64_t last = map_vaddr(s->map, b->start).v;
+	const struct map_block *b = &map->blocks[block];
+	const uint8_t *bytes = image_bytes(image, map_vaddr(map, b->start), b->size);
+	count.address = map_vaddr(map, b->start).v;
 	for (uint32_t at = 0; bytes && at < b->size;) {
 		struct insn i;
-		last = map_vaddr(s->map, b->start + at).v;
-		if (insn_decode(bytes + at, b->size - at, (vaddr){last}, &i))
+		count.address = map_vaddr(map, b->start + at).v;
+		if (insn_decode(bytes + at, b->size - at, (vaddr){count.address}, &i))
 			break;
-		x->failed |= vec_push(&x->counts, (struct profile_count){last, s->block[block], s->module}) != 0;
+		if (counts)
+			counts->failed |= vec_push(&counts->counts, count) != 0;
 		at += i.length;
 	}
-	return last;
+	return count.address;
+}
+
+uint64_t executions_last(const struct map *map, const struct image *image, uint32_t block)
+{
+	return walk_block(map, image, block, NULL, (struct profile_count){0});
 }
 
 static struct profile_edge edge_of(const struct executions_source *s, uint64_t from, uint32_t to_block, uint64_t count)
@@ -41,7 +48,7 @@ static void add_block(struct executions *x, const struct executions_source *s, u
 {
 	const struct map *map = s->map;
 	const struct map_block *b = &map->blocks[block];
-	uint64_t last = add_instructions(x, s, block);
+	uint64_t last = walk_block(map, s->image, block, x, (struct profile_count){.count = s->block[block], .module = s->module});
 	if ((b->terminator == MAP_BRANCH || b->terminator == MAP_JUMP) && b->taken != MAP_NONE)
 		executions_add_edge(x, edge_of(s, last, b->taken, s->taken[block]));
 	if (table_of[block] == MAP_NONE)

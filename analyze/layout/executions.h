@@ -25,6 +25,8 @@ struct executions_source {
 	uint32_t module;
 };
 
+/* vaddr of the last instruction of a block. */
+uint64_t executions_last(const struct map *map, const struct image *image, uint32_t block);
 void executions_add(struct executions *x, const struct executions_source *source);
 /* One more edge; nothing if its count is 0. */
 void executions_add_edge(struct executions *x, struct profile_edge edge);

@@ -70,6 +70,26 @@ setup() { cd "$W" || return 1; }
 	jq -e '.instructions >= 100000 and .instructions < 110000' a
 }
 
+@test "a course alone makes the plan that callgrind's counts make" {
+	repave-analyze flow --profile course.rprof perl.rmap c.rmap ld.rmap -o counts.rprof
+	repave-profile diff counts.rprof p.rprof --map perl.rmap --map c.rmap --map ld.rmap --json >d || [ $? = 1 ]
+	jq -e '.blocks.overlap > 0.97 and .edges.overlap > 0.95' d || { head -c 600 d; return 1; }
+	repave-analyze plan --profile course.rprof perl.rmap -o course.rplan
+	repave-analyze plan --profile p.rprof perl.rmap -o counts.rplan
+	awk -v a="$(stat -c %s course.rplan)" -v b="$(stat -c %s counts.rplan)" 'BEGIN { exit !(b > 100000 && a > 0.98 * b && a < 1.02 * b) }'
+}
+
+@test "what has nothing but a course says so where counts are asked for" {
+	for verb in "merge" "export --format text" "diff course.rprof"; do
+		# shellcheck disable=SC2086
+		run ! repave-profile ${verb%% *} course.rprof ${verb#"${verb%% *}"}
+		[[ $output == *"only a recorded course"*"flow"* ]] || { echo "$verb: $output"; return 1; }
+	done
+	repave-profile show course.rprof | grep -q 'steps of a recorded course in'
+	repave-dump course.rprof | grep -q '^course_steps: [1-9]'
+	[ "$(repave-profile replay course.rprof | head -n 1000 | grep -c '"type":"step"')" -gt 900 ]
+}
+
 # refused STATUS TEXT ARGUMENTS...
 refused() {
 	local status=0
