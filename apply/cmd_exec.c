@@ -149,6 +149,8 @@ static int prepare(const struct cli *cli, struct exec_run *run, struct err *e)
 	resolve(cli_argument(cli, 0), path);
 	if (exec_privilege_needed(path))
 		return err_set(e, ERR_REFUSED, "it runs with other privileges, so it may not be traced");
+	if (path[0] && !faccessat(AT_FDCWD, path, X_OK, AT_EACCESS) && faccessat(AT_FDCWD, path, R_OK, AT_EACCESS))
+		return err_set_errno(e, errno, "%s", path);
 	run->options = (struct exec_follow_options){
 	    .plans = &run->plans,
 	    .apply = {.max_pause = MAX_PAUSE,

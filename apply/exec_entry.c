@@ -18,6 +18,7 @@
 #define USER_CS 0x33	      /* of 64-bit code: __USER_CS, arch/x86/include/asm/segment.h */
 #define STUB_STOP 74	      /* in the stub: behind tkill */
 #define STUB_SET 110
+#define EXIT_GROUP_32 252
 #define REAP_SIZE 46
 #define AGAIN_SIZE 49
 #define EXIT_SIZE 12
@@ -200,12 +201,21 @@ static uint8_t *put_exit(uint8_t *p, int status)
 	return put(p, (uint8_t[]){0x0f, 0x05}, 2);
 }
 
+/*	bb imm32 mov ebx, status	b8 fc 00 00 00 mov eax, exit_group	cd 80 int 0x80	*/
+static uint8_t *put_exit_32(uint8_t *p, int status)
+{
+	p = put_u32(p, 0xbb, (uint32_t)status);
+	p = put_u32(p, 0xb8, EXIT_GROUP_32);
+	return put(p, (uint8_t[]){0xcd, 0x80}, 2);
+}
+
 int exec_entry_exit(const struct target *t, const struct tracee *tracee, int status, struct err *e)
 {
 	uint8_t code[EXIT_SIZE];
-	if (tracee->registers.cs != USER_CS)
-		return err_set(e, ERR_UNSUPPORTED, "process %d does not execute 64-bit code", t->pid);
-	put_exit(code, status);
+	if (tracee->registers.cs == USER_CS)
+		put_exit(code, status);
+	else
+		put_exit_32(code, status);
 	return target_write(t, (raddr){tracee->registers.rip}, code, sizeof code, e);
 }
 

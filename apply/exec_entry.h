@@ -65,7 +65,7 @@ int exec_entry_arrive(const struct target *t, struct tracee *tracee, const struc
 
 /*
  * What the thread does when it is let go, instead of going on: by code written over its next instructions, for a program that has not begun
- * and never will. exit: ends with `status`; ERR_UNSUPPORTED when it is no 64-bit program. again: executes the same file with the same arguments and
+ * and never will. exit: ends with `status`; programs of 32 bits too. again: executes the same file with the same arguments and
  * environment once more; the thread must be stopped by its execve. ERR_REFUSED: what runs is not what was executed, but its interpreter.
  */
 int exec_entry_exit(const struct target *t, const struct tracee *tracee, int status, struct err *e) MUST_CHECK;

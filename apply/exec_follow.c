@@ -87,7 +87,7 @@ static void leave(const struct exec_follow *f, struct starting *s, const struct 
 	bool refuse = f->options.strict && s->tracee.tid == f->first;
 	tell(f, s, refuse ? EXEC_REFUSED : EXEC_UNCHANGED, why, NULL);
 	if (refuse && exec_entry_exit(&s->target, &s->tracee, err_exit_status(why->code), &failed))
-		kill(s->tracee.tid, SIGKILL); /* its memory cannot be written, or it is no program of our kind */
+		kill(s->tracee.tid, SIGKILL); /* its memory may not be written */
 	let_go(f, s, !refuse && f->options.always);
 }
 
@@ -305,13 +305,14 @@ static void interrupt_late(struct exec_follow *f)
 	}
 }
 
-static void wait_for_child(void)
+/* Until something happens; from time to time while a program is on its way to its entry point. */
+static void wait_for_event(const struct exec_follow *f)
 {
 	const struct timespec wake = {.tv_sec = WAKE_SECONDS};
 	sigset_t set;
 	sigemptyset(&set);
 	sigaddset(&set, SIGCHLD);
-	sigtimedwait(&set, NULL, &wake);
+	sigtimedwait(&set, NULL, f->starting.count ? &wake : NULL);
 }
 
 void exec_follow_run(struct exec_follow *f)
@@ -323,7 +324,7 @@ void exec_follow_run(struct exec_follow *f)
 			break;
 		if (!tid) {
 			interrupt_late(f);
-			wait_for_child();
+			wait_for_event(f);
 		} else if (WIFSTOPPED(status)) {
 			handle_stop(f, tid, status);
 		} else {
