@@ -120,9 +120,13 @@ demo:
 # soak: CYCLES (100) times apply, verify, undo on a mariadbd with THREADS (50) connections
 soak: all
 	tests/bench/soak
+# torture: what make check samples, whole: the tool, or the target, killed at every step. An hour or more.
+torture: all
+	tests/torture/kills --random 300 threads python mariadb
+	DYING_STEP=1 TEST_TIMEOUT=3600 tests/run -t live/dying $(B)
 bench:
 	@B=$(B) tests/bench/run
 install: all
 	install -d $(DESTDIR)$(PREFIX)/bin
 	install -m 755 $(BINARIES) scripts/repave $(DESTDIR)$(PREFIX)/bin/
-.PHONY: setup demo bench install
+.PHONY: setup demo bench torture install

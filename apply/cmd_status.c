@@ -40,7 +40,7 @@ static const char *answer(const struct journal *j)
 	case JOURNAL_UNDOING:
 		return "being undone";
 	default:
-		return "undone, image kept";
+		return strcmp(j->kept_because, JOURNAL_FREEING) ? "undone, image kept" : "being undone, image not freed yet";
 	}
 }
 

@@ -18,6 +18,7 @@
 #define JOURNAL_MAJOR 1
 #define JOURNAL_MINOR 1
 #define JOURNAL_REASON_SIZE 128
+#define JOURNAL_FREEING "about to be freed" /* the reason until the image is gone or a better one is known */
 
 /* X(name, text): in this order in the format */
 #define JOURNAL_STATES(X)                                                                                                                  \

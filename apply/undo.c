@@ -108,6 +108,11 @@ static void walk_thread(struct undo *u, struct tracee *tracee)
 	struct walk w = {u, tracee};
 	const struct stack_visitor visitor = {&w, visit_frame, visit_original};
 	struct stack_result result = stack_walk(u->unwinder, &tracee->registers, &visitor);
+	if (result.unwinds && !u->unwinding_tid) {
+		keep(u, "thread %d is unwinding its stack", tracee->tid);
+		u->wait = true;
+		u->unwinding_tid = tracee->tid;
+	}
 	if (result.end != STACK_BOTTOM)
 		keep(u, "thread %d: its stack cannot be followed (%s at 0x%" PRIx64 ")", tracee->tid, stack_end_text(result.end),
 		     result.pc.v);
@@ -245,8 +250,7 @@ static int while_stopped(struct undo *u, struct undo_report *report, struct err 
 	if (!status)
 		status = put_hook_back(u, report, e);
 	for (uint32_t i = 0; !status && i < u->journal_count; i++)
-		status =
-		    journal_set_state(u->target, &u->journals[i], JOURNAL_REVERTED, u->why_kept[0] ? u->why_kept : "about to be freed", e);
+		status = journal_set_state(u->target, &u->journals[i], JOURNAL_REVERTED, u->why_kept[0] ? u->why_kept : JOURNAL_FREEING, e);
 	if (!status)
 		u->live = NULL;
 	return status;
@@ -497,7 +501,7 @@ static int undo_all(struct undo *u, const struct undo_options *options, struct u
 			break;
 	}
 	if (!status && only_staged) /* nothing leads into it; should it stay, it is not in the way of a next one */
-		status = journal_set_state(u->target, u->live, JOURNAL_REVERTED, "about to be freed", e);
+		status = journal_set_state(u->target, u->live, JOURNAL_REVERTED, JOURNAL_FREEING, e);
 	if (status == -ERR_BUSY && u->patches_gone)
 		status = 0; /* a later stop, only to free the image, failed: it stays */
 	if (!status && !u->why_kept[0] && !only_staged)
@@ -523,10 +527,13 @@ int undo_process(struct target *t, const struct undo_options *options, struct un
 	if (status)
 		return status;
 	u.live = journals_live(u.journals, u.journal_count);
-	if (!u.journal_count)
-		status = err_set(e, ERR_REFUSED, "process %d: nothing is applied", t->pid);
-	else
+	if (!u.journal_count) {
+		status = inject_clean(t, e);
+		if (!status)
+			status = err_set(e, ERR_REFUSED, "process %d: nothing is applied", t->pid);
+	} else {
 		status = undo_all(&u, options, &report, e);
+	}
 	tracees_fini(&u.threads);
 	stack_close(u.unwinder);
 	patch_set_free(&u.patches);

@@ -1,5 +1,5 @@
 #!/bin/bash
-# See desc.
+# See desc. DYING_STEP (7): every so many steps.
 set -u
 cd "$(dirname "$0")" || exit 1
 . ../lib/live.sh
@@ -22,7 +22,7 @@ dies() {
 	wait "$victim" 2>/dev/null
 	victim=
 }
-for step in $(seq 1 7 110); do
+for step in $(seq 1 "${DYING_STEP:-7}" 110); do
 	victim "$work/victim" 16 2>/dev/null
 	dies "$step" apply "$work/plan"
 	victim "$work/victim" 16 2>/dev/null
