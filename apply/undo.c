@@ -108,11 +108,6 @@ static void walk_thread(struct undo *u, struct tracee *tracee)
 	struct walk w = {u, tracee};
 	const struct stack_visitor visitor = {&w, visit_frame, visit_original};
 	struct stack_result result = stack_walk(u->unwinder, &tracee->registers, &visitor);
-	if (result.unwinds && !u->unwinding_tid) {
-		keep(u, "thread %d is unwinding its stack", tracee->tid);
-		u->wait = true;
-		u->unwinding_tid = tracee->tid;
-	}
 	if (result.end != STACK_BOTTOM)
 		keep(u, "thread %d: its stack cannot be followed (%s at 0x%" PRIx64 ")", tracee->tid, stack_end_text(result.end),
 		     result.pc.v);
