@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 enum { WINDOW_SIZE = 1 << 15, PAGE = 4096 };
-enum { REGISTER_RSP = 7, REGISTER_PC = 16 };
+enum { REGISTER_RAX = 0, REGISTER_RDX = 1, REGISTER_RSP = 7, REGISTER_PC = 16 };
 
 struct stack_unwinder {
 	pid_t pid;
@@ -137,6 +137,16 @@ static bool end_walk(struct walk *walk, enum stack_end end)
 	return false;
 }
 
+/*
+ * A function that uses __builtin_eh_return saves rax and rdx, which no other function restores for its caller: they carry the exception to the
+ * handler (GCC's EH_RETURN_DATA_REGNO). So the unwinder is known wherever it is linked in.
+ */
+static bool is_unwinder(const struct stack_row *row)
+{
+	return !row->signal_frame && row->registers[REGISTER_RAX].kind == STACK_RULE_OFFSET &&
+	       row->registers[REGISTER_RDX].kind == STACK_RULE_OFFSET;
+}
+
 /* Replaces registers and frame by those of the caller. False when the walk is over. */
 static bool step_out(struct walk *walk)
 {
@@ -147,6 +157,7 @@ static bool step_out(struct walk *walk)
 	uint64_t lookup = walk->frame.is_return ? pc - 1 : pc;
 	if (!stack_modules_find(&walk->unwinder->modules, lookup, &module, &fde) || !stack_row_find(module, fde, lookup, &row))
 		return end_walk(walk, STACK_NO_CFI);
+	walk->result.unwinds |= is_unwinder(&row);
 	if (row.registers[REGISTER_PC].kind == STACK_RULE_UNDEFINED)
 		return end_walk(walk, STACK_BOTTOM);
 	walk->registers[REGISTER_PC] = pc;

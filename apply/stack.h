@@ -59,6 +59,7 @@ struct stack_result {
 	enum stack_end end;
 	raddr pc; /* of the last frame */
 	uint32_t frames;
+	bool unwinds; /* one of them is a function of GCC's unwinder that will leave by way of a handler */
 };
 
 /* Requires: the thread of `regs` is stopped. Target unchanged (apart from what the visitor does). */
