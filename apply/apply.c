@@ -6,8 +6,10 @@
 #include "apply/placement.h"
 #include "apply/tracee.h"
 #include "apply/undo.h"
+#include "formats/base/file.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -37,20 +39,46 @@ struct apply {
 	bool patched; /* the journal says so: going back means undo */
 };
 
-int apply_check_plan_file(const char *path, struct err *e)
+/* `s` is of the open descriptor that is read afterwards: whatever happens to the path meanwhile, these are the bytes that were judged. */
+static int check_plan_file(const struct stat *s, const char *name, struct err *e)
+{
+	if (!S_ISREG(s->st_mode))
+		return err_set(e, ERR_REFUSED, "%s: a plan must be a regular file", name);
+	if (s->st_uid && s->st_uid != geteuid())
+		return err_set(e, ERR_REFUSED, "%s: owned by user %u; a plan is code and must be owned by root or by you", name, s->st_uid);
+	if (s->st_mode & (S_IWGRP | S_IWOTH))
+		return err_set(e, ERR_REFUSED, "%s: others may write it (mode %o); a plan is code", name, s->st_mode & 07777);
+	return 0;
+}
+
+static int read_plan_fd(int fd, bool is_stdin, const char *name, struct plan *ret_plan, struct err *e)
 {
 	struct stat s;
+	struct file_data file;
+	if (fstat(fd, &s) < 0)
+		return err_set_errno(e, errno, "%s", name);
+	/* Whoever runs this tool made the pipe; but what a file on stdin holds may be somebody else's. */
+	int status = is_stdin && !S_ISREG(s.st_mode) ? 0 : check_plan_file(&s, name, e);
+	if (!status)
+		status = file_read_fd(fd, name, &file, e);
+	if (status)
+		return status;
+	status = plan_decode(file.data, file.size, name, ret_plan, e);
+	file_data_free(&file);
+	return status;
+}
+
+int apply_read_plan(const char *path, struct plan *ret_plan, struct err *e)
+{
 	if (!strcmp(path, "-"))
-		return 0; /* whoever runs this tool made the pipe */
-	if (stat(path, &s))
+		return read_plan_fd(STDIN_FILENO, true, "stdin", ret_plan, e);
+	/* Not to be kept waiting by a FIFO, which is refused. */
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+	if (fd < 0)
 		return err_set_errno(e, errno, "%s", path);
-	if (!S_ISREG(s.st_mode))
-		return err_set(e, ERR_REFUSED, "%s: a plan must be a regular file", path);
-	if (s.st_uid && s.st_uid != geteuid())
-		return err_set(e, ERR_REFUSED, "%s: owned by user %u; a plan is code and must be owned by root or by you", path, s.st_uid);
-	if (s.st_mode & (S_IWGRP | S_IWOTH))
-		return err_set(e, ERR_REFUSED, "%s: others may write it (mode %o); a plan is code", path, s.st_mode & 07777);
-	return 0;
+	int status = read_plan_fd(fd, false, path, ret_plan, e);
+	close(fd);
+	return status;
 }
 
 void apply_report_free(struct apply_report *r)
@@ -83,30 +111,59 @@ static int clear_leftovers(struct apply *a, struct err *e)
 	return target_refresh(a->target, e);
 }
 
-static bool has_hook(const struct apply *a)
+/* Is one of the plan's hooks made: in libgcc_s, or elsewhere (libc)? */
+static bool has_hook(const struct apply *a, bool in_libgcc)
 {
 	for (uint32_t i = 0; i < a->patches.count; i++) {
 		const struct patch *p = &a->patches.list[i];
-		if (p->state == PATCH_WANTED && a->stage.regions[p->region].plan->directory != PLAN_NONE)
+		if (p->state == PATCH_WANTED && p->is_hook &&
+		    in_libgcc == (strstr(a->stage.regions[p->region].plan->module.path, "/libgcc_s.so") != NULL))
 			return true;
 	}
 	return false;
 }
 
-/* Where libgcc_s is loaded exceptions may be thrown through moved functions, and it must learn of their tables. */
+/* Does the module import libc's look-up, for an unwinder that is linked in? The name stands in its string table, which is in the first mapping. */
+static int imports_lookup(const struct apply *a, const struct region *r, bool *ret_imports, struct err *e)
+{
+	static const char name[] = "\0_dl_find_object"; /* with both zeros around it */
+	const struct procmap *m = procmaps_find(&a->target->maps, raddr_of_vaddr((vaddr){r->plan->load_low}, r->bias));
+	size_t size = m ? (size_t)(m->end.v - m->start.v) : 0;
+	char *bytes = malloc(size ? size : 1);
+	if (!bytes)
+		return err_set(e, ERR_MEMORY, "no memory for %zu bytes", size);
+	if (m)
+		size = target_read_some(a->target, m->start, bytes, size);
+	*ret_imports = memmem(bytes, size, name, sizeof name) != NULL;
+	free(bytes);
+	return 0;
+}
+
+/*
+ * Exceptions may be thrown through any moved function, and whoever unwinds must learn of its tables: libgcc_s where it is loaded, libc's look-up where
+ * a module brings its own unwinder, and where there is none now, since one may be loaded later, by pthread_cancel or with a plugin.
+ */
 static int check_unwinding(const struct apply *a, struct err *e)
 {
-	bool unwinder = false, tables = false;
+	bool tables = false, libgcc = false, own = false;
+	int status = 0;
 	for (size_t i = 0; i < a->target->maps.count; i++)
-		unwinder |= strstr(a->target->maps.maps[i].path, "/libgcc_s.so") != NULL;
-	for (uint32_t i = 0; i < a->stage.region_count; i++)
-		tables |= a->stage.regions[i].plan->fde_count != 0;
-	if (!unwinder || !tables || a->options->without_unwind || has_hook(a))
+		libgcc |= strstr(a->target->maps.maps[i].path, "/libgcc_s.so") != NULL;
+	for (uint32_t i = 0; !status && !own && i < a->stage.region_count; i++) {
+		const struct region *r = &a->stage.regions[i];
+		tables |= r->plan->fde_count != 0;
+		if (r->plan->directory == PLAN_NONE)
+			status = imports_lookup(a, r, &own, e);
+	}
+	if (status || (!tables && !own) || a->options->without_unwind)
+		return status;
+	bool told = libgcc ? has_hook(a, true) && (!own || has_hook(a, false)) : has_hook(a, false);
+	if (told)
 		return 0;
 	return err_set(e, ERR_REFUSED,
-		       "process %d uses libgcc_s, for which the plan has no usable part, so exceptions could not pass through moved code "
-		       "(plan with libgcc_s, or --without-unwind)",
-		       a->target->pid);
+		       "process %d: the plan has no usable part for %s, which unwinders ask, so exceptions could not pass through moved code (plan "
+		       "with its map, or --without-unwind)",
+		       a->target->pid, libgcc && !has_hook(a, true) ? "libgcc_s" : "libc");
 }
 
 static int place_journal(struct apply *a, struct err *e)

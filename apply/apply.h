@@ -42,13 +42,17 @@ void apply_report_free(struct apply_report *r);
 
 /*
  * Applies `plan` to `t` (opened). ERR_REFUSED: see target_check, stage_init, stage_place, and: applied already, exceptions could not pass
- * (libgcc_s is there but its hook is not); target untouched. ERR_BUSY: could not be stopped within max_pause, target as before.
+ * (there are unwind tables but no hook); target untouched. ERR_BUSY: could not be stopped within max_pause, target as before.
  * ERR_ROLLED_BACK: failed after patching had begun, undone. ERR_INCONSISTENT: and could not be undone. ERR_GONE.
  */
 int apply_plan(struct target *t, const struct plan *plan, const struct apply_options *options, struct apply_report *ret_report,
 	       struct err *e) MUST_CHECK;
 
-/* A plan is code: its file must be regular, owned by root or the effective user, and nobody else may write it. ERR_REFUSED. */
-int apply_check_plan_file(const char *path, struct err *e) MUST_CHECK;
+/*
+ * Reads a plan, "-" from stdin. A plan is code: its file must be regular, owned by root or the effective user, and nobody else may write it;
+ * that is judged by the descriptor that is read, so it does not matter who may rename files there, nor through which links it is found. A pipe
+ * as stdin is trusted. ERR_REFUSED; as plan_read.
+ */
+int apply_read_plan(const char *path, struct plan *ret_plan, struct err *e) MUST_CHECK;
 
 #endif

@@ -128,9 +128,7 @@ static int run(const struct cli *cli, struct err *e)
 {
 	struct plan plan;
 	struct target t;
-	int status = apply_check_plan_file(cli_argument(cli, 0), e);
-	if (!status)
-		status = plan_read(cli_argument(cli, 0), &plan, e);
+	int status = apply_read_plan(cli_argument(cli, 0), &plan, e);
 	if (status)
 		return status;
 	status = verb_open_target(cli, &t, e);

@@ -94,9 +94,7 @@ static int run(const struct cli *cli, struct err *e)
 		return err_set(e, ERR_USAGE, "where to? give -o NEW");
 	if (!strcmp(cli_argument(cli, 0), "-") && !strcmp(path, "-"))
 		return err_set(e, ERR_USAGE, "the file and the plan cannot both come from stdin");
-	int status = apply_check_plan_file(path, e);
-	if (!status)
-		status = plan_read(path, &plan, e);
+	int status = apply_read_plan(path, &plan, e);
 	if (status)
 		return status;
 	status = lay(cli, &plan, e);

@@ -16,9 +16,7 @@ int exec_plans_add(struct exec_plans *plans, const char *path, struct err *e)
 	if (!list)
 		return err_set(e, ERR_MEMORY, "no memory for %u plans", plans->count + 1);
 	plans->list = list;
-	int status = apply_check_plan_file(path, e);
-	if (!status)
-		status = plan_read(path, &list[plans->count], e);
+	int status = apply_read_plan(path, &list[plans->count], e);
 	if (status)
 		return status;
 	if (plan_counts(&list[plans->count])) {

@@ -15,7 +15,7 @@ struct exec_plans {
 	uint32_t count;
 };
 
-/* Checks whom the file belongs to, reads it, adds it. ERR_UNSUPPORTED for a counting plan; as apply_check_plan_file and plan_read. */
+/* Checks whom the file belongs to, reads it, adds it. ERR_UNSUPPORTED for a counting plan; as apply_read_plan. */
 int exec_plans_add(struct exec_plans *plans, const char *path, struct err *e) MUST_CHECK;
 void exec_plans_free(struct exec_plans *plans);
 
