@@ -1,6 +1,6 @@
 #!/bin/bash
 # compile.sh WORK: C++ is compiled by g++ run by exec, with a plan for cc1plus, to the same objects; by -wrapper too. The plan is of what
-# cc1plus executes for some tenths of a second; EXEC_ALL=1: of all of it, in random order.
+# cc1plus executes for some tenths of a second; EXEC_ALL=1: of all of it, in random order. The helper is killed in some of the runs.
 set -euo pipefail
 cd "$(dirname "$(readlink -f "$0")")"
 work=$1
@@ -31,6 +31,15 @@ g++ "${options[@]}" -o "$work/stock.o"
 rm -f "$work/cc.report"
 repave-apply exec --report "$work/cc.report" --plan "$work/cc1plus.rplan" -- g++ "${options[@]}" -o "$work/new.o"
 check "by exec"
+# The helper is killed while cc1plus is patched.
+patches=$(jq -s 'map(select(.outcome == "applied"))[0].patches' "$work/cc.report") kills=$((${EXEC_ALL:-0} == 1 ? 20 : 2))
+for ((i = 0; i < kills; i++)); do
+	step=$((RANDOM * 32768 + RANDOM)) && step=$((1 + step % patches))
+	rm -f "$work/new.o"
+	REPAVE_FAULT=$step repave-apply exec --plan "$work/cc1plus.rplan" -- g++ "${options[@]}" -o "$work/new.o"
+	cmp "$work/stock.o" "$work/new.o" || { echo "killed at step $step: another object"; exit 1; }
+done
+echo "$kills times the same object, the helper killed at a random step of $patches"
 rm -f "$work/cc.report" "$work/new.o"
 g++ -wrapper "repave-apply,exec,-q,--no-follow,--report,$work/cc.report,--plan,$work/cc1plus.rplan,--" "${options[@]}" -o "$work/new.o"
 check "-wrapper"

@@ -294,12 +294,14 @@ fi
 
 # Killed at any step the helper leaves a program that works, and that can be restored.
 step=${EXEC_STEP:-3} tried=0 streak=0
+"$work/launch" block -- "$work/victim" work state exit 42 2>&1 | cat >"$work/plain"
 for ((n = 1 + RANDOM % step; streak < 3 && n < 3000; n += step)); do
 	rm -f "$report"
-	REPAVE_FAULT=$n exec_plan -q -- "$work/victim" work state exit 42 >"$work/out" 2>"$work/log"
-	[ $? = 42 ] || fail "helper killed at step $n: exit $?"
-	grep -qx "$answer" "$work/out" || fail "helper killed at step $n: another result"
-	grep -q "begins at its entry" "$work/out" || fail "helper killed at step $n: the auxiliary vector is changed"
+	REPAVE_FAULT=$n "$work/launch" block -- repave-apply exec -q --report "$report" --plan "$work/plan" -- "$work/victim" work state exit 42 2>&1 |
+		cat >"$work/with"
+	status=${PIPESTATUS[0]}
+	[ $status = 42 ] || fail "helper killed at step $n: exit $status"
+	diff "$work/plain" "$work/with" >"$work/log" || fail "helper killed at step $n: the program sees a difference"
 	case $(outcomes) in applied) streak=$((streak + 1)) ;; *) streak=0 ;; esac
 	tried=$((tried + 1))
 	if ((n % 4 == 0)); then
