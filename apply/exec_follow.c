@@ -174,7 +174,10 @@ static int open_program(struct starting *s, struct err *e)
 		return status;
 	s->target.held = pid;
 	s->target.filter_passes = exec_filter_passes(pid);
-	return target_check(&s->target, e);
+	status = target_check(&s->target, e);
+	if (!status && s->target.seccomp_filter) /* it might not even stop at its entry point */
+		status = err_set(e, ERR_REFUSED, "process %d filters system calls (seccomp) that applying a plan needs", pid);
+	return status;
 }
 
 /* The kernel withheld the privileges of this program because it is traced. It has not begun: it is executed again, untraced. */

@@ -185,6 +185,8 @@ fi
 # A filter that forbids tracing (ptrace is 101), as containers have.
 expect 3 "may not be traced" "$work/launch" filter 101 -- repave-apply exec --plan "$work/plan" -- "$work/victim" exit 3
 expect 4 "may not be traced" "$work/launch" filter 101 -- repave-apply exec --strict --plan "$work/plan" -- "$work/victim" exit 3
+# One that forbids what the stub at the entry point needs (tkill is 200).
+expect 3 "filters system calls" "$work/launch" filter 200 -- repave-apply exec --plan "$work/plan" -- "$work/victim" exit 3
 if command -v strace >/dev/null; then
 	strace -f -o /dev/null repave-apply exec --plan "$work/plan" -- "$work/victim" exit 3 2>"$work/log"
 	[ $? = 3 ] && grep -q "may not be traced" "$work/log" || fail "under strace"
@@ -347,7 +349,7 @@ repave-analyze map -o "$work/cat.rmap" "$cat" >"$work/log" 2>&1 && repave-analyz
 "$cat" <"$work/fifo" >"$work/out" &
 victim=$!
 exec 9>"$work/fifo"
-sleep 0.1
+started "cat alone" cat
 live=$(repave-apply apply --json -p $victim "$work/cat.rplan" | jq .modules[0].address)
 "$work/image" "$work/cat.rplan" 0 $victim "$live" >"$work/image.live" || fail "no live image"
 echo text >&9
