@@ -1,5 +1,6 @@
 #include "analyze/map_batch.h"
 #include "analyze/commands.h"
+#include "formats/base/escape.h"
 
 #include <jansson.h>
 #include <stdio.h>
@@ -40,13 +41,13 @@ static json_t *stats_json(const struct map_stats *s)
 static json_t *job_json(const struct batch_job *job)
 {
 	json_t *o = json_object();
-	json_object_set_new(o, "path", json_stringn_nocheck(job->path, strlen(job->path)));
+	json_object_set_new(o, "path", json_string(escape_shown(job->path)));
 	json_object_set_new(o, "state", json_string(state_of(job)));
 	if (job->output)
-		json_object_set_new(o, "output", json_stringn_nocheck(job->output, strlen(job->output)));
+		json_object_set_new(o, "output", json_string(escape_shown(job->output)));
 	if (job->status) {
 		json_object_set_new(o, "error", json_string(err_name(job->error.code)));
-		json_object_set_new(o, "text", json_stringn_nocheck(job->error.text, strlen(job->error.text)));
+		json_object_set_new(o, "text", json_string(job->error.text));
 		return o;
 	}
 	if (job->up_to_date)
@@ -65,7 +66,7 @@ static void print_json(FILE *out, const struct batch *b)
 	for (size_t i = 0; i < b->count; i++)
 		json_array_append_new(files, job_json(&b->jobs[i]));
 	for (size_t i = 0; i < b->libraries.missing_count; i++)
-		json_array_append_new(missing, json_stringn_nocheck(b->libraries.missing[i], strlen(b->libraries.missing[i])));
+		json_array_append_new(missing, json_string(escape_shown(b->libraries.missing[i])));
 	json_t *o = json_pack("{s:o, s:o, s:f, s:I}", "files", files, "missing", missing, "seconds", b->seconds, "peak_kib",
 			      (json_int_t)b->peak_kib);
 	char *text = o ? json_dumps(o, JSON_INDENT(1) | JSON_ENSURE_ASCII | JSON_REAL_PRECISION(6)) : NULL;
@@ -83,8 +84,8 @@ static void print_tally(FILE *out, const char *name, const struct map_tally *t, 
 static void print_detail(FILE *out, const struct batch_job *job)
 {
 	const struct map_stats *s = &job->stats;
-	fprintf(out, "%s: %u functions (%u split parts), %u blocks, %u calls, %u jump tables (%u proven), %.3f s\n", job->path,
-		s->all.functions, s->parts, job->blocks, job->calls, job->tables, s->tables_proven, job->seconds);
+	fprintf(out, "%s: %u functions (%u split parts), %u blocks, %u calls, %u jump tables (%u proven), %.3f s\n",
+		escape_shown(job->path), s->all.functions, s->parts, job->blocks, job->calls, job->tables, s->tables_proven, job->seconds);
 	for (unsigned g = 0; g <= MAP_UNTOUCHABLE; g++)
 		print_tally(out, map_grade_name(g), &s->grades[g], &s->all, "");
 	for (unsigned r = 0; r < MAP_REASON_COUNT; r++)
@@ -98,9 +99,9 @@ static void print_line(FILE *out, const struct batch_job *job)
 	if (job->status)
 		fprintf(out, "%-10s %s\n", "failed", job->error.text);
 	else if (job->up_to_date)
-		fprintf(out, "%-10s %s\n", "up to date", job->path);
+		fprintf(out, "%-10s %s\n", "up to date", escape_shown(job->path));
 	else
-		fprintf(out, "%-10s %s: %u functions, %u blocks, %.2f %% movable, %.3f s\n", state_of(job), job->path,
+		fprintf(out, "%-10s %s: %u functions, %u blocks, %.2f %% movable, %.3f s\n", state_of(job), escape_shown(job->path),
 			job->stats.all.functions, job->blocks, map_stats_movable(&job->stats), job->seconds);
 }
 
@@ -113,7 +114,7 @@ static void print_text(FILE *out, const struct batch *b)
 			print_detail(out, &b->jobs[i]);
 	}
 	for (size_t i = 0; i < b->libraries.missing_count; i++)
-		fprintf(out, "%-10s %s\n", "missing", b->libraries.missing[i]);
+		fprintf(out, "%-10s %s\n", "missing", escape_shown(b->libraries.missing[i]));
 	fprintf(out, "%zu file%s in %.3f s, peak memory %.1f MiB\n", b->count, b->count == 1 ? "" : "s", b->seconds,
 		(double)b->peak_kib / 1024);
 }

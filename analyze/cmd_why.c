@@ -2,6 +2,7 @@
 #include "analyze/code/map_build.h"
 #include "analyze/code/operation.h"
 #include "analyze/commands.h"
+#include "formats/base/escape.h"
 #include "formats/base/file.h"
 #include "formats/container.h"
 
@@ -92,8 +93,7 @@ static unsigned long address_of_block(const struct map *m, uint32_t block)
 static void print_name(const struct map *m, uint32_t function)
 {
 	const char *name = map_function_name(m, function);
-	for (; name && *name; name++)
-		putchar(*name >= ' ' && *name < 127 ? *name : '?');
+	printf("%s", escape_shown(name));
 }
 
 static void print_head(const struct map *m, uint32_t index)
@@ -137,7 +137,7 @@ static void print_calls(const struct map *m, const struct map_block *b)
 		const struct map_call *call = &m->calls[i];
 		printf("    # 0x%lx %s ", (unsigned long)map_vaddr(m, call->site).v, kinds[call->kind]);
 		if (call->kind == MAP_CALL_IMPORT || call->kind == MAP_TAIL_IMPORT)
-			printf("%s", m->imports[call->target].name ? m->strings + m->imports[call->target].name : "");
+			printf("%s", escape_shown(m->strings + m->imports[call->target].name));
 		else if (call->target != MAP_NONE && map_function_at(m, call->target) != MAP_NONE)
 			print_name(m, map_function_at(m, call->target));
 		putchar('\n');
@@ -202,7 +202,7 @@ static void print_json(const struct map *m, uint32_t index)
 			      "grade", map_grade_name(f->grade), "reasons", reasons, "blocks", blocks, "parent",
 			      (json_int_t)map_vaddr(m, m->functions[f->parent].start).v, "flags", f->flags);
 	if (o && name)
-		json_object_set_new(o, "name", json_stringn_nocheck(name, strlen(name)));
+		json_object_set_new(o, "name", json_string(escape_shown(name)));
 	char *text = o ? json_dumps(o, JSON_INDENT(1) | JSON_ENSURE_ASCII) : NULL;
 	puts(text ? text : "{}");
 	free(text);
@@ -225,7 +225,7 @@ static int run(const struct cli *cli, struct err *e)
 		const struct map_function *f = &s.map.functions[index];
 		print_head(&s.map, index);
 		if (!s.has_image)
-			printf("no disassembly: %s is not the file this map was made from\n", s.map.module.path);
+			printf("no disassembly: %s is not the file this map was made from\n", escape_shown(s.map.module.path));
 		for (uint32_t i = 0; i < f->block_count; i++)
 			print_block(&s, f->first_block + i);
 	}

@@ -1,6 +1,7 @@
 #include "apply/count.h"
 #include "apply/verbs.h"
 #include "formats/base/file.h"
+#include "formats/base/escape.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -24,8 +25,8 @@ static void tell_counting(void *context, const struct apply_report *r)
 	for (uint32_t i = 0; i < r->module_count; i++) {
 		const struct apply_module *m = &r->modules[i];
 		if (!m->skipped[0])
-			json_array_append_new(regions, json_pack("{s:s, s:I, s:I}", "path", m->path, "address", (json_int_t)m->code.v,
-								 "code_bytes", (json_int_t)m->code_size));
+			json_array_append_new(regions, json_pack("{s:s, s:I, s:I}", "path", escape_shown(m->path), "address",
+								 (json_int_t)m->code.v, "code_bytes", (json_int_t)m->code_size));
 	}
 	json_t *root = json_pack("{s:s, s:f, s:o}", "state", "counting", "pause_ms", (double)r->pause / 1e6, "modules", regions);
 	if (!root)

@@ -4,6 +4,7 @@
 #include "apply/exec_plans.h"
 #include "apply/exec_privilege.h"
 #include "apply/verbs.h"
+#include "formats/base/escape.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -45,8 +46,9 @@ static json_t *applied_json(const struct exec_event *event)
 	for (uint32_t i = 0; i < r->module_count; i++) {
 		const struct apply_module *m = &r->modules[i];
 		if (!m->skipped[0])
-			json_array_append_new(modules, json_pack("{s:s, s:I, s:I, s:i}", "path", m->path, "address", (json_int_t)m->code.v,
-								 "code_bytes", (json_int_t)m->code_size, "left_out", (int)m->left_out));
+			json_array_append_new(modules, json_pack("{s:s, s:I, s:I, s:i}", "path", escape_shown(m->path), "address",
+								 (json_int_t)m->code.v, "code_bytes", (json_int_t)m->code_size, "left_out",
+								 (int)m->left_out));
 	}
 	return json_pack("{s:i, s:f, s:o}", "patches", (int)r->patches[PATCH_WANTED], "apply_ms", (double)(r->stage_time + r->pause) / 1e6,
 			 "modules", modules);
@@ -55,7 +57,7 @@ static json_t *applied_json(const struct exec_event *event)
 /* One line of JSON, in one write: several runs may share a file. */
 static void write_json(int fd, const struct exec_event *event, const char *program)
 {
-	json_t *path = json_string(program); /* NULL when it is no UTF-8 */
+	json_t *path = json_string(escape_shown(program));
 	json_t *root = json_pack("{s:i, s:o, s:s, s:f}", "pid", (int)event->pid, "program", path ? path : json_null(), "outcome",
 				 outcomes[event->outcome], "held_ms", (double)event->held / 1e6);
 	if (root && event->report) {

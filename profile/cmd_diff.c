@@ -1,7 +1,8 @@
 #include "profile/commands.h"
-#include "profile/escape.h"
 #include "profile/merge/diff.h"
 #include "profile/merge/merge.h"
+
+#include "formats/base/escape.h"
 
 #include <inttypes.h>
 #include <jansson.h>

@@ -1,10 +1,10 @@
 #include "profile/commands.h"
-#include "profile/escape.h"
 #include "profile/import/import.h"
 #include "profile/import/input.h"
 #include "profile/import/lackey.h"
 #include "profile/output.h"
 
+#include "formats/base/escape.h"
 #include "formats/base/file.h"
 
 #include <inttypes.h>

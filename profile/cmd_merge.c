@@ -1,8 +1,8 @@
 #include "profile/commands.h"
-#include "profile/escape.h"
 #include "profile/merge/merge.h"
 
 #include "formats/base/bytes.h"
+#include "formats/base/escape.h"
 #include "formats/base/file.h"
 
 #include <errno.h>

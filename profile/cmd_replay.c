@@ -1,8 +1,8 @@
 #include "profile/commands.h"
-#include "profile/escape.h"
 #include "profile/merge/replay.h"
 #include "profile/output.h"
 
+#include "formats/base/escape.h"
 #include "formats/base/file.h"
 
 #include <errno.h>

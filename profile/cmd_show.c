@@ -1,7 +1,7 @@
 #include "profile/commands.h"
-#include "profile/escape.h"
 #include "profile/summary.h"
 
+#include "formats/base/escape.h"
 #include "formats/base/file.h"
 
 #include <inttypes.h>

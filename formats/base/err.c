@@ -14,12 +14,27 @@ static const struct {
 #undef X
 };
 
+/* Names in it may come from a target or a file: nothing that controls a terminal, or is no text in JSON, may stay. A backslash stays. */
+static __attribute__((format(printf, 3, 0))) void put_text(char *to, size_t size, const char *format, va_list args)
+{
+	char text[sizeof((struct err *)0)->text];
+	size_t used = 0;
+	vsnprintf(text, sizeof text, format, args);
+	for (const char *c = text; *c && used + 5 < size; c++) {
+		if (*c >= 0x20 && *c <= 0x7e)
+			to[used++] = *c;
+		else
+			used += (size_t)snprintf(to + used, size - used, "\\x%02x", (unsigned char)*c);
+	}
+	to[used] = 0;
+}
+
 static __attribute__((format(printf, 3, 0))) void format_text(struct err *e, enum err_code code, const char *format, va_list args)
 {
 	if (!e)
 		return;
 	e->code = code;
-	vsnprintf(e->text, sizeof e->text, format, args);
+	put_text(e->text, sizeof e->text, format, args);
 }
 
 int err_set(struct err *e, enum err_code code, const char *format, ...)
@@ -69,7 +84,7 @@ int err_prefix(struct err *e, const char *format, ...)
 	struct err inner = *e;
 	va_list args;
 	va_start(args, format);
-	vsnprintf(e->text, sizeof e->text, format, args);
+	put_text(e->text, sizeof e->text, format, args);
 	va_end(args);
 	size_t used = strlen(e->text);
 	snprintf(e->text + used, sizeof e->text - used, ": %.*s", (int)(sizeof e->text - 3), inner.text);

@@ -45,7 +45,10 @@ struct err {
 	char text[1000];
 };
 
-/* Fills `e` (may be NULL) and returns -code. One line, no trailing newline; names the file, offset or address. */
+/*
+ * Fills `e` (may be NULL) and returns -code. One line, no trailing newline; names the file, offset or address. What is not printable ASCII becomes
+ * \xNN, wherever a name came from.
+ */
 int err_set(struct err *e, enum err_code code, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
 /* As err_set, with ": strerror(saved_errno)" appended. Code chosen from errno (EPERM/EACCES, ENOENT, ENOMEM, ESRCH; else IO). */

@@ -1,6 +1,6 @@
 #include "profile/export/export.h"
 
-#include "profile/escape.h"
+#include "formats/base/escape.h"
 #include "profile/export/sum.h"
 #include "profile/summary.h"
 

@@ -1,4 +1,4 @@
-#include "profile/escape.h"
+#include "formats/base/escape.h"
 #include "profile/summary.h"
 
 #include <setjmp.h>

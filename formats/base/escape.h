@@ -1,8 +1,8 @@
 /*
  * escape: names that come from a target or a file, made harmless for a terminal and for JSON.
  */
-#ifndef PROFILE_ESCAPE_H
-#define PROFILE_ESCAPE_H
+#ifndef FORMATS_BASE_ESCAPE_H
+#define FORMATS_BASE_ESCAPE_H
 
 #include <stddef.h>
 
@@ -11,5 +11,11 @@
  * must be at least 4. Returns `buffer`.
  */
 char *escape(const char *text, char *buffer, size_t size);
+
+/*
+ * The same for a call of printf or json_pack: in a buffer of this thread that is used again by the ESCAPE_SHOWN-th call after this one. NULL: "".
+ */
+enum { ESCAPE_SHOWN = 8 };
+const char *escape_shown(const char *text);
 
 #endif

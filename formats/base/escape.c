@@ -1,4 +1,4 @@
-#include "profile/escape.h"
+#include "formats/base/escape.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -33,4 +33,12 @@ char *escape(const char *text, char *buffer, size_t size)
 	}
 	buffer[used] = 0;
 	return buffer;
+}
+
+const char *escape_shown(const char *text)
+{
+	static _Thread_local char buffers[ESCAPE_SHOWN][4096];
+	static _Thread_local unsigned next;
+	unsigned at = next++ % ESCAPE_SHOWN;
+	return escape(text ? text : "", buffers[at], sizeof buffers[at]);
 }
