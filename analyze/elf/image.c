@@ -269,17 +269,24 @@ static void note_section(struct image *image, const Elf64_Shdr *h, const char *n
 		image->is_go = true;
 }
 
+/* A copy, since a damaged file may place the table at an odd offset and libelf hands out the file as it is. */
+static bool section_header(Elf_Scn *section, Elf64_Shdr *ret_header)
+{
+	const void *h = section ? elf64_getshdr(section) : NULL;
+	if (h)
+		memcpy(ret_header, h, sizeof *ret_header);
+	return h != NULL;
+}
+
 static void walk_sections(struct image *image, Elf *elf, size_t names, struct image_sections *sections)
 {
-	for (Elf_Scn *scn = NULL; (scn = elf_nextscn(elf, scn));) {
-		const Elf64_Shdr *h = elf64_getshdr(scn);
-		if (h)
-			note_section(image, h, elf_strptr(elf, names, h->sh_name), sections);
-	}
+	Elf64_Shdr h;
+	for (Elf_Scn *scn = NULL; (scn = elf_nextscn(elf, scn));)
+		if (section_header(scn, &h))
+			note_section(image, &h, elf_strptr(elf, names, h.sh_name), sections);
 	Elf_Scn *strings = sections->symtab.sh_size ? elf_getscn(elf, sections->symtab.sh_link) : NULL;
-	const Elf64_Shdr *h = strings ? elf64_getshdr(strings) : NULL;
-	if (h && h->sh_type == SHT_STRTAB && image_file_bytes(image, h->sh_offset, h->sh_size))
-		sections->symtab_strings = *h;
+	if (section_header(strings, &h) && h.sh_type == SHT_STRTAB && image_file_bytes(image, h.sh_offset, h.sh_size))
+		sections->symtab_strings = h;
 }
 
 /* Section headers are hints: a file without them, or with damaged ones, is analysed by its program headers alone. */
