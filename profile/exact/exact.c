@@ -177,8 +177,13 @@ static int map_if_possible(struct exact *x, const struct module_identity *module
 	return status;
 }
 
-/* libgcc_s must be part of what is applied where it is loaded, though it is never hot (exceptions pass through moved code). */
-static int map_unwinder(struct exact *x, struct err *e)
+/* What unwinders ask must be part of what is applied, though it is never hot (exceptions pass through moved code): libgcc_s, and libc. */
+static bool is_asked_by_unwinders(const char *path)
+{
+	return path && (strstr(path, "/libgcc_s.so") || strstr(path, "/libc.so.6"));
+}
+
+static int map_unwinders(struct exact *x, struct err *e)
 {
 	struct procmaps maps;
 	int status = procmaps_read(x->options->pid, &maps, e);
@@ -188,13 +193,13 @@ static int map_unwinder(struct exact *x, struct err *e)
 		const struct procmap *m = &maps.maps[i];
 		struct module_identity module;
 		struct elfhead head;
-		if (!m->execute || !strstr(m->path, "/libgcc_s.so"))
+		if (!m->execute || !is_asked_by_unwinders(m->path) ||
+		    (i && !strcmp(maps.maps[i - 1].path, m->path) && maps.maps[i - 1].execute))
 			continue;
 		if (identity_of_mapping(x->options->pid, m, &maps, &module, &head, NULL))
 			continue;
 		status = map_if_possible(x, &module, e);
 		module_free(&module);
-		break;
 	}
 	procmaps_free(&maps);
 	return status;
@@ -215,13 +220,12 @@ static int make_maps(struct exact *x, struct err *e)
 			weight[profile.samples[i].module]++;
 	/* What the planner would leave out needs no map. */
 	for (size_t i = 0; !status && i < profile.module_count; i++)
-		if (weight[i] * 500 >= profile.sample_count &&
-		    !strstr(profile.modules[i].path ? profile.modules[i].path : "", "/libgcc_s.so"))
+		if (weight[i] * 500 >= profile.sample_count && !is_asked_by_unwinders(profile.modules[i].path))
 			status = map_if_possible(x, &profile.modules[i], e);
 	free(weight);
 	profile_free(&profile);
 	if (!status)
-		status = map_unwinder(x, e);
+		status = map_unwinders(x, e);
 	if (!status && !x->maps.count)
 		status = err_set(e, ERR_REFUSED, "process %d executes no file that can be mapped", x->options->pid);
 	return status;
