@@ -250,6 +250,23 @@ static void read_modules(char *text, struct plan_make_options *options, const ch
 	options->names = names;
 }
 
+/* --functions FIRST-LAST */
+static int read_functions(const struct cli *cli, struct layout_options *layout, struct err *e)
+{
+	const char *text = cli_string(cli, "functions", NULL);
+	char *end;
+	if (!text)
+		return 0;
+	layout->torture_first.v = strtoull(text, &end, 16);
+	if (end == text || *end != '-')
+		return err_set(e, ERR_USAGE, "--functions %s: FIRST-LAST in hexadecimal is needed", text);
+	const char *last = end + 1;
+	layout->torture_last.v = strtoull(last, &end, 16);
+	if (end == last || *end || layout->torture_last.v < layout->torture_first.v || !layout->torture_last.v)
+		return err_set(e, ERR_USAGE, "--functions %s: FIRST-LAST in hexadecimal is needed", text);
+	return layout->torture_seed ? 0 : err_set(e, ERR_USAGE, "--functions needs --torture");
+}
+
 static int read_options(const struct cli *cli, struct plan_make_options *options, struct err *e)
 {
 	*options = plan_make_options_default();
@@ -276,7 +293,7 @@ static int read_options(const struct cli *cli, struct plan_make_options *options
 	options->emit.function_alignment = (uint32_t)alignment;
 	if (!cli_string(cli, "profile", NULL) && !options->layout.torture_seed)
 		return err_set(e, ERR_USAGE, "which profile? --profile P.rprof is needed");
-	return 0;
+	return read_functions(cli, &options->layout, e);
 }
 
 static int write_plan(const struct plan *plan, const char *output, size_t *ret_bytes, struct err *e)
@@ -350,6 +367,7 @@ static const struct cli_option options_table[] = {
     {"counting", 0, CLI_FLAG, NULL, "count: an image of whole functions that tells what ran how often (repave-apply count)"},
     {"count-exits", 0, CLI_FLAG, NULL, "the same plan with counters: how often, where and why its image is left (repave-apply count)"},
     {"torture", 0, CLI_NUMBER, "SEED", "for tests: all movable functions, blocks in random order, patches everywhere"},
+    {"functions", 0, CLI_STRING, "FIRST-LAST", "with --torture: only the functions that start at these addresses (hexadecimal)"},
     {0},
 };
 

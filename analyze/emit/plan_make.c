@@ -353,6 +353,12 @@ static char *options_text(const struct plan_make_options *o)
 			 : o->emit.count_exits	      ? " count-exits"
 			 : o->emit.reentry_everywhere ? " reentry-everywhere"
 						      : "");
+	if (n >= 0 && o->layout.torture_last.v) {
+		char *longer = NULL;
+		n = asprintf(&longer, "%s functions=%" PRIx64 "-%" PRIx64, text, o->layout.torture_first.v, o->layout.torture_last.v);
+		free(text);
+		text = n < 0 ? NULL : longer;
+	}
 	for (const char *const *name = o->names; n >= 0 && name && *name; name++) {
 		char *longer = NULL;
 		n = asprintf(&longer, "%s module=%s", text, *name);

@@ -263,8 +263,21 @@ static int add_rest(const struct work *w, struct layout *layout, struct err *e)
 	return 0;
 }
 
-static int torture(const struct cfg_index *x, uint64_t seed, struct layout *ret_layout, struct err *e)
+/* Leaves the order alone, so that a part of a layout is the same for any range. */
+static size_t keep_range(const struct cfg_index *x, const struct layout_options *o, uint32_t *blocks, size_t count)
 {
+	size_t kept = 0;
+	for (size_t i = 0; i < count; i++) {
+		uint64_t start = map_vaddr(x->map, x->map->functions[cfg_group_of_block(x, blocks[i])].start).v;
+		if (start >= o->torture_first.v && start <= o->torture_last.v)
+			blocks[kept++] = blocks[i];
+	}
+	return kept;
+}
+
+static int torture(const struct cfg_index *x, const struct layout_options *options, struct layout *ret_layout, struct err *e)
+{
+	uint64_t seed = options->torture_seed;
 	uint32_t *blocks = malloc(((size_t)x->map->block_count + 1) * sizeof *blocks);
 	size_t n = 0;
 	if (!blocks)
@@ -282,6 +295,8 @@ static int torture(const struct cfg_index *x, uint64_t seed, struct layout *ret_
 		blocks[i - 1] = blocks[k];
 		blocks[k] = swap;
 	}
+	if (options->torture_last.v)
+		n = keep_range(x, options, blocks, n);
 	*ret_layout = (struct layout){blocks, n};
 	return 0;
 }
@@ -290,7 +305,7 @@ static int make(struct work *w, const struct layout_options *options, struct lay
 {
 	int err = cfg_index_init(&w->index, w->map, e);
 	if (err || options->torture_seed)
-		return err ? err : torture(&w->index, options->torture_seed, ret_layout, e);
+		return err ? err : torture(&w->index, options, ret_layout, e);
 	size_t blocks = (size_t)w->map->block_count + 1;
 	w->zone = calloc(blocks, 1);
 	w->piece_of = calloc((size_t)w->map->function_count + 1, sizeof *w->piece_of);

@@ -144,6 +144,23 @@ static void torture_takes_nine_tenths_of_movable_blocks(void **state)
 		followed += l.blocks[i] == l.blocks[i - 1] + 1;
 	}
 	assert_true(followed < l.count / 20);
+	/* A range of functions: the same blocks in the same order, without the others. */
+	struct layout part;
+	options.torture_first = map_vaddr(&r.map, r.map.functions[20].start);
+	options.torture_last = map_vaddr(&r.map, r.map.functions[60].start);
+	assert_int_equal(layout_make(&r.map, &f, &options, &part, &e), 0);
+	assert_in_range(part.count, 1, l.count - 1);
+	size_t next = 0;
+	for (size_t i = 0; i < l.count; i++) {
+		uint64_t start = map_vaddr(&r.map, r.map.functions[map_function_of_block(&r.map, l.blocks[i])].start).v;
+		if (start < options.torture_first.v || start > options.torture_last.v)
+			continue;
+		assert_true(next < part.count);
+		assert_int_equal(part.blocks[next], l.blocks[i]);
+		next++;
+	}
+	assert_int_equal(next, part.count);
+	layout_free(&part);
 	layout_free(&l);
 	layout_free(&again);
 	layout_free(&different);
