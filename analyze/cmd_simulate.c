@@ -245,10 +245,11 @@ static void print_source(const struct simulation *s, double instructions)
 		printf("%" PRIu64 " steps in recorded order, %.2f %% of them in no map\n", s->recorded.steps,
 		       100.0 * (double)s->recorded.outside / (double)s->recorded.steps);
 	if (s->source == SOURCE_COURSE && s->recorded.gaps)
-		printf("%" PRIu64 " gaps: what the caches held after one is a guess: misses are an upper estimate\n", s->recorded.gaps);
+		printf("%" PRIu64 " gaps, %.0f steps from one to the next: what the caches held after one is a guess\n", s->recorded.gaps,
+		       (double)s->recorded.steps / (double)s->recorded.gaps);
 	if (s->source == SOURCE_STACKS)
-		printf("%" PRIu64 " samples, %" PRIu64 " branches; the caches between samples are a guess: misses are an upper estimate\n",
-		       s->stacks.samples, s->stacks.branches);
+		printf("%" PRIu64 " samples, %" PRIu64 " branches; what the caches held between samples is a guess\n", s->stacks.samples,
+		       s->stacks.branches);
 	if (s->source == SOURCE_COUNTS)
 		printf("drawn in %" PRIu64 " episodes (seed %" PRIu64
 		       "), %.2f %% of the profile is in these maps, %.1f %% of the course lies elsewhere than "

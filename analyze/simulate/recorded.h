@@ -3,8 +3,9 @@
  *
  * A step is the address of an instruction that came next; what was executed up to the next step follows from the maps. One machine executes the
  * windows of all threads as they stand in the file, as one core would, with a stack of calls for each of the last RECORDED_THREADS_MAX threads.
- * Before a window with a gap the caches hold what some other part of the program left there: the first quarter of it warms them up and is not
- * counted, and what is missed later may still have been there in truth, so misses are an upper estimate then.
+ * Before a window with a gap the caches hold what the window before left there, not what the program did in between: the first quarter warms them up
+ * and is not counted. Windows of 10,000 steps (50,000 instructions), one in a hundred, gave the misses of the whole course within 10 % (perl,
+ * cc1plus, bash; 8 KiB 2-way and 32 KiB 8-way); of 2,000 steps within 7 % at 8 KiB, but from -47 to +60 % at 32 KiB, which they do not fill.
  * The file is walked chunk by chunk: memory is bounded whatever its length.
  *
  * Measured against cachegrind by tests/bench/simulate.

@@ -2,9 +2,9 @@
  * stacks: replays the branch stacks of a profile: recorded sequences of taken branches, with what was run through between them.
  *
  * Each sample is a true sequence: of 32 branches from hardware, of thousands from emulation; between samples lies time of which nothing is known.
- * Samples follow one another in recorded order and the caches are kept, so misses are an upper estimate: a working set that stayed in the cache
- * between two samples in truth may have been pushed out here by what the next sample happens to show. Of long samples the first quarter is only
- * to bring it back. Taken branches and exits do not suffer from that.
+ * Samples follow one another in recorded order and the caches are kept, so where samples are short misses are a guess, often a high one: a working
+ * set that stayed in the cache between two samples in truth may have been pushed out here by what the next sample happens to show. Of long samples the
+ * first quarter is only to bring it back. Taken branches and exits do not suffer from that.
  */
 #ifndef ANALYZE_SIMULATE_STACKS_H
 #define ANALYZE_SIMULATE_STACKS_H

@@ -427,6 +427,33 @@ static void branch_stacks_are_replayed_in_order(void **state)
 	fixture_free(&x);
 }
 
+/* 400 rounds of ten instructions; of a long stack the first quarter is not counted. */
+static void long_stacks_warm_up(void **state)
+{
+	(void)state;
+	enum { COUNT = 1200 };
+	static struct profile_branch branches[COUNT];
+	struct fixture x;
+	struct stacks_result result;
+	struct profile_sample sample = {.address = TEXT, .branch_count = COUNT};
+	fixture_init(&x, true, true);
+	for (int i = 0; i < COUNT; i += 3) {
+		branches[i] = (struct profile_branch){TEXT + 20, TEXT, 0, 0, 0};
+		branches[i + 1] = (struct profile_branch){TEXT + 0x108, TEXT + 16, 0, 0, 0};
+		branches[i + 2] = (struct profile_branch){TEXT + 11, TEXT + 0x100, 0, 0, 0};
+	}
+	x.profile.branches = branches;
+	x.profile.branch_count = COUNT;
+	x.profile.samples = &sample;
+	x.profile.sample_count = 1;
+	stacks_replay(&x.profile, 0, &x.follow, &result);
+	assert_int_equal(x.machine.insns, COUNT / 3 * 10 * PROGRAM_INSN_UNIT);
+	assert_int_equal(machine_finish(&x.machine, NULL), 0);
+	assert_int_equal((int)machine_instructions(&x.machine), COUNT / 4 * 10);
+	assert_int_equal(x.machine.before.counts.cache_misses, 0);
+	fixture_free(&x);
+}
+
 static void deep_recursion_forgets_the_oldest_callers(void **state)
 {
 	(void)state;
@@ -485,6 +512,7 @@ int main(void)
 	    cmocka_unit_test(gap_breaks_the_course_and_warms_up),
 	    cmocka_unit_test(course_stops_at_the_limit_also_while_it_warms_up),
 	    cmocka_unit_test(branch_stacks_are_replayed_in_order),
+	    cmocka_unit_test(long_stacks_warm_up),
 	    cmocka_unit_test(deep_recursion_forgets_the_oldest_callers),
 	    cmocka_unit_test(plan_of_another_module_is_named),
 	    cmocka_unit_test(profile_of_another_module_is_refused),
