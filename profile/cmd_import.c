@@ -204,7 +204,7 @@ static int import_course(const struct cli *cli, struct input *in, const struct i
 		if (options.progress)
 			fputs("\r\033[K", stderr);
 		if (status)
-			output_abandon(&output);
+			output_discard(&output);
 		else
 			status = output_close(&output, e);
 	}

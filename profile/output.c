@@ -44,6 +44,16 @@ void output_abandon(struct output *output)
 	output->fd = -1;
 }
 
+void output_discard(struct output *output)
+{
+	/* If it cannot be emptied it stays as it is: there is an error to be reported already. */
+	if (!output->is_stdout && !output_empty(output->fd, output->name, NULL))
+		output_abandon(output);
+	else if (!output->is_stdout)
+		close(output->fd);
+	output->fd = -1;
+}
+
 int output_close(struct output *output, struct err *e)
 {
 	int fd = output->fd;

@@ -26,6 +26,8 @@ int output_open(const char *path, struct output *ret_output, struct err *e) MUST
 int output_empty(int fd, const char *name, struct err *e) MUST_CHECK;
 /* Closes, and removes the file if this run made it and wrote nothing to it. */
 void output_abandon(struct output *output);
+/* Closes a file of which all that was written is worthless: removes it if this run made it, otherwise empties it. */
+void output_discard(struct output *output);
 /* Closes; ERR_IO when the system only now says that it could not write. */
 int output_close(struct output *output, struct err *e) MUST_CHECK;
 

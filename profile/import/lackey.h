@@ -41,7 +41,8 @@ bool lackey_is_line(const struct slice *line);
 /*
  * Reads `in` to its end and writes a profile (source PROFILE_EXACT) to `fd`, whose file keeps its old bytes until the first superblock; `name` is
  * for messages. ERR_FORMAT with the line number: a superblock without an address; no superblock; no word of where a file was loaded.
- * ERR_UNSUPPORTED: two processes; superblocks that are chased or unrolled, of which one cannot tell what was executed. ERR_IO, ERR_MEMORY. After an error the file, if begun, looks like that of a killed recorder.
+ * ERR_UNSUPPORTED: two processes; superblocks that are chased or unrolled, of which one cannot tell what was executed. ERR_IO, ERR_MEMORY. After an error the file, if begun,
+ * looks like that of a killed recorder, and holds part of what was refused.
  */
 int lackey_read(struct input *in, struct files *files, int fd, const char *name, const struct lackey_options *options,
 		struct lackey_result *ret_result, struct err *e) MUST_CHECK;

@@ -1,5 +1,7 @@
 # repave-profile import and export: what others measured, in and out; beside perf, valgrind and llvm-bolt where they are installed.
 
+bats_require_minimum_version 1.5.0
+
 setup_file() {
 	export W=$BATS_FILE_TMPDIR
 	cat >"$W/p.c" <<-'SOURCE'
@@ -134,6 +136,44 @@ callgrind() {
 	[ "$(value format f.json)" = fdata ]
 	[ "$(value unresolved f.json)" = 0 ]
 	repave-profile export f.rprof --format fdata --elf "$W/p" | cmp - c.fdata
+}
+
+lackey() {
+	command -v valgrind >/dev/null || skip "no valgrind"
+	valgrind --tool=lackey -v -v --vex-guest-chase=no --vex-iropt-unroll-thresh=0 --basic-counts=no --trace-superblocks=yes --log-fd=9 \
+		"$@" 9>&1 >/dev/null 2>&1
+}
+
+@test "lackey: what was executed, in order, per thread, through a pipe and in bounded memory" {
+	cat >threads.c <<-'SOURCE'
+		#include <pthread.h>
+		static void *work(void *p) { volatile long n = 0; for (int i = 0; i < 300000; i++) n += i; return p; }
+		int main(void) { pthread_t t[2]; for (int i = 0; i < 2; i++) pthread_create(&t[i], 0, work, 0); for (int i = 0; i < 2; i++) pthread_join(t[i], 0); return 0; }
+	SOURCE
+	cc -O1 -Wl,--build-id -o threads threads.c -pthread
+	lackey --trace-sched=yes ./threads | tee log | /usr/bin/time -f %M -o rss repave-profile import - -o t.rprof --json >j
+	[ "$(value format j)" = lackey ] && [ "$(value threads j)" = 3 ] && [ "$(value modules_unknown j)" = 0 ]
+	[ "$(value steps j)" = "$(grep -c '^SB ' log)" ] && [ "$(value steps j)" -gt 600000 ]
+	[ "$(value bytes j)" = "$(stat -c %s t.rprof)" ] && [ "$(($(value bytes j) * 2))" -lt "$(value steps j)" ]
+	echo "$(cat rss) KiB for $(stat -c %s log) bytes of text"
+	[ "$(cat rss)" -lt 40000 ]
+	[ "$(repave-profile show --json t.rprof | jq '.modules | map(select(.module | endswith("/threads"))) | .[0].percent > 70')" = true ]
+}
+
+@test "lackey: files are found by --elf and --root; forks and other options are refused, and nothing is left" {
+	lackey /bin/true >log
+	mkdir -p elsewhere && cp /bin/true elsewhere/true
+	sed 's|syms from /usr/bin/true|syms from /gone/true|; s|syms from /bin/true|syms from /gone/true|' log >moved
+	repave-profile import moved -o m.rprof --json >j
+	[ "$(value modules_unknown j)" = 1 ] || [ "$(value steps_in_no_file j)" -gt 100 ]
+	repave-profile import moved --elf elsewhere/true -o m.rprof --json >k
+	[ "$(value steps_in_no_file k)" -lt "$(value steps_in_no_file j)" ]
+	lackey bash -c 'x=$(echo 1; :); /bin/true; echo "$x"' >forks
+	run -3 repave-profile import forks -o forks.rprof
+	[[ $output == *--child-silent-after-fork=yes* ]] && [ ! -e forks.rprof ]
+	sed '/unroll-thresh/d' log >unrolled
+	run -3 repave-profile import unrolled -o unrolled.rprof
+	[[ $output == *--vex-iropt-unroll-thresh=0* ]] && [ ! -e unrolled.rprof ]
 }
 
 @test "a plan can be made of BOLT's profile alone" {
