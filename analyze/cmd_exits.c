@@ -229,10 +229,12 @@ static void print_modules(const struct report *r)
 		       rate(all.back, m));
 	}
 	for (uint32_t i = 0; i < r->plan.module_count; i++) {
-		if (!r->plan.modules[i].counter_count || has_map(r, &r->plan.modules[i].module))
+		const struct module_identity *module = &r->plan.modules[i].module;
+		if (!r->plan.modules[i].counter_count || has_map(r, module))
 			continue;
-		print_name(base_name(r->plan.modules[i].module.path));
-		puts(": not in this, no map given");
+		print_name(base_name(module->path));
+		puts(profile_find_module(&r->profile, module) == PROFILE_NO_MODULE ? ": was not counted"
+										   : ": not in this, its map is not given");
 	}
 }
 

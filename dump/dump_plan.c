@@ -53,7 +53,7 @@ static void dump_functions(struct out *o, const struct plan_module *m)
 
 static void dump_runs(struct out *o, const struct plan_module *m)
 {
-	static const char *const kinds[] = {"copy", "rewritten", "inserted", "deleted", "stub"};
+	static const char *const kinds[] = {"copy", "rewritten", "inserted", "deleted", "stub", "counter"};
 	out_open_array(o, "runs");
 	for (uint32_t i = 0; i < m->run_count; i++) {
 		const struct plan_run *r = &m->runs[i];
@@ -77,6 +77,22 @@ static void dump_runs(struct out *o, const struct plan_module *m)
 	out_open_array(o, "relocations");
 	for (uint32_t i = 0; i < m->relocation_count; i++)
 		out_hex(o, NULL, m->relocations[i]);
+	out_close(o);
+}
+
+static void dump_counters(struct out *o, const struct plan_module *m)
+{
+	static const char *const kinds[] = {"block", "edge", "seen", "target"};
+	out_open_array(o, "counters");
+	for (uint32_t i = 0; i < m->counter_count; i++) {
+		const struct plan_counter *c = &m->counters[i];
+		out_open_object(o, NULL);
+		out_text(o, "kind", kinds[c->kind]);
+		out_hex(o, "from", m->text_base + c->from);
+		if (c->to != PLAN_NONE)
+			out_hex(o, "to", m->text_base + c->to);
+		out_close(o);
+	}
 	out_close(o);
 }
 
@@ -105,6 +121,8 @@ static void dump_plan_module(struct out *o, const struct plan_module *m, bool al
 		return;
 	dump_functions(o, m);
 	dump_runs(o, m);
+	if (m->counter_count)
+		dump_counters(o, m);
 	out_bytes(o, "code", m->code, m->code_size);
 	out_bytes(o, "data", m->data, m->data_size);
 }

@@ -11,7 +11,8 @@ setup_file() {
 	mkdir "$D/maps"
 	repave-profile record --samples --rate 4999 -p "$sqlite_pid" --seconds 0.5 -o "$D/s.rprof" >/dev/null
 	repave-analyze map -o "$D/maps/" "$(readlink -f "$(command -v sqlite3)")" \
-		"$(awk '/libsqlite3/ { print $6; exit }' "/proc/$sqlite_pid/maps")" >/dev/null
+		"$(awk '/libsqlite3/ { print $6; exit }' "/proc/$sqlite_pid/maps")" \
+		"$(awk '/libc.so/ { print $6; exit }' "/proc/$sqlite_pid/maps")" >/dev/null
 	# Much is left out, so that there are exits of every kind.
 	for kind in plain exits; do
 		repave-analyze plan --json --coverage 0.8 --profile "$D/s.rprof" -o "$D/$kind.rplan" \

@@ -46,7 +46,8 @@ is() {
 	[ "$(($got > $want ? $got - $want : $want - $got))" -le "$((2 * $2 + want / ${slack:-100000}))" ] || fail "$3: $got is not $2 times $turns"
 }
 
-repave-analyze map --json -o "$work/" "$work/victim" >"$work/log" 2>&1 || fail "map: exit $?"
+repave-analyze map --json -o "$work/" "$work/victim" "$(readlink -f "$(gcc -print-file-name=libgcc_s.so.1)")" \
+	"$(readlink -f "$(gcc -print-file-name=libc.so.6)")" >"$work/log" 2>&1 || fail "map: exit $?"
 maps=("$work"/*.rmap)
 exact seen 20
 exact twice 40
@@ -83,8 +84,9 @@ pristine counted
 turns=$(number '.kinds.slot.count / 25')
 [ "$turns" -gt 100 ] || fail "only $turns rounds"
 is '[.top[] | select(.kind == "branch" and .function == "step").count] | add' 125 "branches out of step"
+is '[.top[] | select(.kind == "branch" and .function == "framed").count] | add' 1000 "branches out of framed"
 is '[.top[] | select((.kind == "branch" or .kind == "tail") and .function == "chilly").count] | add' 50 "branches to the split part of chilly"
-is '.kinds.branch.count + .kinds.tail.count' 195 "branches and jumps"
+is '.kinds.branch.count + .kinds.tail.count' 1195 "branches and jumps"
 is '[.top[] | select(.kind == "tail" and .function == "jumper").count] | add' 20 "jumps to functions"
 is .kinds.call.count 10 calls
 is .kinds.slot.count 25 "calls through slots"
@@ -121,7 +123,17 @@ for _ in 1 2 3; do
 	pristine "counted with threads"
 done
 turns=$(number '.kinds.slot.count / 25') slack=4
-is '.kinds.branch.count + .kinds.tail.count' 195 "branches with threads"
+is '.kinds.branch.count + .kinds.tail.count' 1195 "branches with threads"
 is .kinds.table.count 20 "switches with threads"
+finish
+# A stack is unwound from wherever it is, also from the counters behind the code.
+victim "$work/victim" 0 1 walk
+rounds before
+count 1
+rounds "walked"
+pristine "walked"
+count=$(awk '$1 == "walks" { n = $2 } END { print n }' "$work/out")
+[ "$count" -gt 1000 ] || fail "only $count stacks were unwound"
+[ "$(number .kinds.branch.count)" -gt 1000 ] || fail "no branches out while stacks were unwound"
 finish
 echo "all done in $SECONDS s"
