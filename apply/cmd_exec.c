@@ -137,7 +137,7 @@ static int read_plans(const struct cli *cli, struct exec_plans *plans, struct er
 	const char *path;
 	int status = 0;
 	for (int i = 0; !status && (path = cli_string_at(cli, "plan", i)); i++)
-		status = exec_plans_add(plans, path, e);
+		status = strcmp(path, "-") ? exec_plans_add(plans, path, e) : err_set(e, ERR_USAGE, "stdin is the command's");
 	return status;
 }
 
