@@ -60,8 +60,8 @@ int batch_add_whitelist(struct batch *batch, const char *file, struct err *e)
 		return err_set_errno(e, errno, "%s", file);
 	while (!status && getline(&line, &capacity, f) >= 0)
 		status = add_line(batch, file, line, e);
-	if (!status && ferror(f))
-		status = err_set(e, ERR_IO, "%s: cannot be read", file);
+	if (!status && !feof(f)) /* also for want of memory */
+		status = err_set_errno(e, errno, "%s", file);
 	free(line);
 	fclose(f);
 	for (size_t i = 0; i < batch->libraries.count && !status; i++)

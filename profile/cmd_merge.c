@@ -89,7 +89,7 @@ static int add_listed(struct job *job, FILE *list, const char *name, struct err 
 		else if (length)
 			status = add_file(job, line, 1, e);
 	}
-	if (!status && ferror(list))
+	if (!status && !feof(list)) /* also for want of memory */
 		status = err_set_errno(e, errno, "%s", name);
 	free(line);
 	return status;

@@ -4,6 +4,8 @@
 #include "analyze/code/insn.h"
 
 #include <capstone/capstone.h>
+#include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,16 +14,64 @@ struct insn_second {
 	cs_insn *insn;
 };
 
+/*
+ * Capstone uses what it allocates without asking whether it got it. So when memory runs out it gets some of this instead, and what was begun is given up.
+ */
+#define RESERVE_SIZE (256u << 10)
+static _Alignas(16) uint8_t reserve[RESERVE_SIZE];
+static size_t reserve_used;
+
+static void *reserve_take(size_t size)
+{
+	size_t need = (size + 15) & ~(size_t)15, at = __atomic_fetch_add(&reserve_used, need, __ATOMIC_RELAXED);
+	return need <= RESERVE_SIZE && at <= RESERVE_SIZE - need ? reserve + at : NULL; /* zeroes, and used once */
+}
+
+static void *capstone_malloc(size_t size)
+{
+	void *memory = malloc(size);
+	return memory ? memory : reserve_take(size);
+}
+
+static void *capstone_calloc(size_t count, size_t size)
+{
+	void *memory = calloc(count, size);
+	return memory ? memory : reserve_take(count * size);
+}
+
+static void capstone_free(void *memory)
+{
+	if ((uintptr_t)memory - (uintptr_t)reserve >= RESERVE_SIZE)
+		free(memory);
+}
+
+static void *capstone_realloc(void *memory, size_t size)
+{
+	return (uintptr_t)memory - (uintptr_t)reserve < RESERVE_SIZE ? NULL : realloc(memory, size);
+}
+
+static void set_memory(void)
+{
+	cs_opt_mem functions = {capstone_malloc, capstone_calloc, capstone_realloc, capstone_free, vsnprintf};
+	(void)cs_option(0, CS_OPT_MEM, (size_t)&functions); /* fails only for functions that are NULL */
+}
+
 struct insn_second *insn_second_new(void)
 {
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+	static const uint8_t nop = 0x90;
 	struct insn_second *context = calloc(1, sizeof *context);
+	struct insn insn;
+	pthread_once(&once, set_memory);
 	if (!context)
 		return NULL;
 	if (cs_open(CS_ARCH_X86, CS_MODE_64, &context->handle) != CS_ERR_OK) {
 		free(context);
 		return NULL;
 	}
-	if (cs_option(context->handle, CS_OPT_DETAIL, CS_OPT_ON) != CS_ERR_OK || !(context->insn = cs_malloc(context->handle))) {
+	/* The first instruction makes its tables allocate; later ones need nothing. */
+	if (cs_option(context->handle, CS_OPT_DETAIL, CS_OPT_ON) != CS_ERR_OK || !(context->insn = cs_malloc(context->handle)) ||
+	    insn_second_decode(context, &nop, 1, (vaddr){0}, &insn) || __atomic_load_n(&reserve_used, __ATOMIC_RELAXED)) {
 		insn_second_free(context);
 		return NULL;
 	}

@@ -3,6 +3,7 @@
 #include "formats/base/hash.h"
 #include "formats/base/vec.h"
 
+#include <errno.h>
 #include <libelf.h>
 #include <stdlib.h>
 #include <string.h>
@@ -379,8 +380,12 @@ int image_open(const char *path, struct image *ret_image, struct err *e)
 		status = err_set(e, ERR_MEMORY, "%s: no memory", path);
 		goto fail;
 	}
+	errno = 0;
 	Elf *elf = elf_version(EV_CURRENT) == EV_NONE ? NULL : elf_memory((char *)(uintptr_t)image.file.data, image.file.size);
 	status = elf ? read_all(&image, elf, e) : err_set(e, ERR_FORMAT, "%s", elf_errmsg(-1));
+	/* Without memory libelf says of one or the other table that it is not there: the file would be read as another one. */
+	if (errno == ENOMEM)
+		status = err_set(e, ERR_MEMORY, "no memory to read it");
 	elf_end(elf);
 	if (status) {
 		status = err_prefix(e, "%s", path);

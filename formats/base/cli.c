@@ -158,6 +158,17 @@ static void print_program_help(const struct cli_program *program)
 	       program->name);
 }
 
+/* jansson leaves out what it has no memory for; one look at the end instead of one at each value. */
+static bool json_incomplete;
+
+static void *json_allocate(size_t size)
+{
+	void *memory = malloc(size);
+	if (!memory)
+		__atomic_store_n(&json_incomplete, true, __ATOMIC_RELAXED);
+	return memory;
+}
+
 static void print_error(const struct cli *cli, bool json, const struct err *e)
 {
 	if (!json) {
@@ -228,7 +239,10 @@ int cli_main(const struct cli_program *program, int argc, char **argv)
 {
 	struct cli cli = {.program = program};
 	struct err e = {0};
+	json_set_alloc_funcs(json_allocate, free);
 	int status = choose_and_run(&cli, argc, argv, &e);
+	if (!status && __atomic_load_n(&json_incomplete, __ATOMIC_RELAXED))
+		status = err_set(&e, ERR_MEMORY, "no memory for JSON: the output is not complete");
 	if (!status && (fflush(stdout) || ferror(stdout)))
 		status = err_set_errno(&e, errno, "stdout");
 	if (status) {

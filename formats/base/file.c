@@ -44,7 +44,8 @@ int file_read_fd(int fd, const char *name, struct file_data *ret_data, struct er
 	struct file_data file = {0};
 	if (fstat(fd, &file.stat) < 0)
 		return err_set_errno(e, errno, "%s", name);
-	if (S_ISDIR(file.stat.st_mode) || S_ISBLK(file.stat.st_mode))
+	/* Of the devices of characters only a terminal has an end that somebody says; /dev/zero would be read until no memory is left. */
+	if (S_ISDIR(file.stat.st_mode) || S_ISBLK(file.stat.st_mode) || (S_ISCHR(file.stat.st_mode) && !isatty(fd)))
 		return err_set(e, ERR_IO, "%s: not a file", name);
 	if (S_ISREG(file.stat.st_mode) && file.stat.st_size > 0) {
 		void *map = mmap(NULL, (size_t)file.stat.st_size, PROT_READ, MAP_PRIVATE, fd, 0);

@@ -305,7 +305,7 @@ static int parse_file(struct parser *p, FILE *file)
 		status = strlen(line) == (size_t)length ? parse_line(p, line) : bad(p, "a NUL byte in the text");
 	}
 	free(line);
-	if (!status && ferror(file))
+	if (!status && !feof(file)) /* also for want of memory, which is no error of the stream */
 		status = err_set_errno(p->e, errno, "%s", p->name);
 	if (!status && p->expect != EXPECT_COST)
 		status = bad(p, "ends after a call or jump without its source line");
