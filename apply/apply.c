@@ -107,6 +107,8 @@ static int clear_leftovers(struct apply *a, struct err *e)
 	status = undo_process(a->target, &options, &undone, e);
 	if (status)
 		return err_prefix(e, "taking back what a killed tool left");
+	if (undone.hooked)
+		return err_set(e, ERR_BUSY, "process %d: an undo could not be finished: %s", a->target->pid, undone.kept_because);
 	a->report.repaired = true;
 	return target_refresh(a->target, e);
 }
@@ -160,10 +162,11 @@ static int check_unwinding(const struct apply *a, struct err *e)
 	bool told = libgcc ? has_hook(a, true) && (!own || has_hook(a, false)) : has_hook(a, false);
 	if (told)
 		return 0;
-	return err_set(e, ERR_REFUSED,
-		       "process %d: the plan has no usable part for %s, which unwinders ask, so exceptions could not pass through moved code (plan "
-		       "with its map, or --without-unwind)",
-		       a->target->pid, libgcc && !has_hook(a, true) ? "libgcc_s" : "libc");
+	return err_set(
+	    e, ERR_REFUSED,
+	    "process %d: the plan has no usable part for %s, which unwinders ask, so exceptions could not pass through moved code (plan "
+	    "with its map, or --without-unwind)",
+	    a->target->pid, libgcc && !has_hook(a, true) ? "libgcc_s" : "libc");
 }
 
 static int place_journal(struct apply *a, struct err *e)

@@ -19,7 +19,9 @@
 
 #define RETURNS_MAX (1u << 18)
 #define TRY_PAUSE 20000000ull
-#define PIN_TRIES 8u /* searches more than there are images */
+#define RED_ZONE 128u
+#define STACK_WORDS 1024u /* read at a time */
+#define PIN_TRIES 8u	  /* searches more than there are images */
 
 /* A word on a stack that leads into an image, and what it becomes. */
 struct rewrite {
@@ -42,6 +44,8 @@ struct undo {
 	bool *pinned;		 /* owned, per journal: a word of memory may be a saved PC that leads into its image */
 	bool patches_gone, wait; /* wait: a little later it may go */
 	int unwinding_tid;	 /* a thread that is inside libgcc_s, 0 = none */
+	bool blind;		 /* a stack could not be followed to its end: who knows whether that thread is inside an unwinder */
+	uint64_t stack[STACK_WORDS];
 };
 
 static raddr original_of(const struct undo *u, raddr address, bool is_return)
@@ -73,6 +77,7 @@ __attribute__((format(printf, 2, 3))) static void keep(struct undo *u, const cha
 struct walk {
 	struct undo *undo;
 	struct tracee *tracee;
+	raddr top; /* of the stack: the highest slot seen */
 };
 
 static bool visit_frame(void *context, const struct stack_frame *frame)
@@ -80,6 +85,8 @@ static bool visit_frame(void *context, const struct stack_frame *frame)
 	struct walk *w = context;
 	struct undo *u = w->undo;
 	raddr original = original_of(u, frame->pc, frame->is_return);
+	if (frame->slot.v > w->top.v)
+		w->top = frame->slot;
 	if (original.v >= u->unwinder_low.v && original.v < u->unwinder_high.v) {
 		keep(u, "thread %d is unwinding its stack (at 0x%" PRIx64 ")", w->tracee->tid, frame->pc.v);
 		u->wait = true;
@@ -102,12 +109,53 @@ static raddr visit_original(void *context, const struct stack_frame *frame)
 	return original_of(w->undo, frame->pc, frame->is_return);
 }
 
+/* Is `word` an address in the unwind data of an image? */
+static bool in_tables(const struct undo *u, uint64_t word)
+{
+	for (uint32_t k = 0; k < u->journal_count; k++)
+		for (uint32_t i = 0; i < u->journals[k].region_count; i++)
+			if (word - u->journals[k].regions[i].data.v < u->journals[k].regions[i].data_mapped)
+				return true;
+	return false;
+}
+
+/* Does the thread hold a pointer into unwind data, in a register or on its stack below `top`? Only an unwinder makes them. */
+static bool holds_tables(struct undo *u, const struct tracee *tracee, raddr top)
+{
+	uint64_t registers[sizeof tracee->registers / 8], at = (tracee->registers.rsp - RED_ZONE) & ~7ull;
+	bool found = false;
+	memcpy(registers, &tracee->registers, sizeof registers);
+	for (size_t i = 0; i < sizeof registers / 8; i++)
+		found |= in_tables(u, registers[i]);
+	while (!found && at < top.v) {
+		size_t size = top.v - at < sizeof u->stack ? (size_t)(top.v - at) : sizeof u->stack;
+		size_t got = target_read_some(u->target, (raddr){at}, u->stack, size) / 8;
+		for (size_t i = 0; i < got; i++)
+			found |= in_tables(u, u->stack[i]);
+		if (got * 8 < size)
+			break;
+		at += size;
+	}
+	return found;
+}
+
 /* Collects what on this thread's stack leads into an image. */
 static void walk_thread(struct undo *u, struct tracee *tracee)
 {
-	struct walk w = {u, tracee};
+	struct walk w = {.undo = u, .tracee = tracee};
 	const struct stack_visitor visitor = {&w, visit_frame, visit_original};
 	struct stack_result result = stack_walk(u->unwinder, &tracee->registers, &visitor);
+	if (result.unwinds && !u->unwinding_tid) {
+		keep(u, "thread %d is unwinding its stack", tracee->tid);
+		u->wait = true;
+		u->unwinding_tid = tracee->tid;
+	}
+	/* One that only looks (backtrace) does not mind that the hook goes, but it reads tables of the image. */
+	if (!u->why_kept[0] && holds_tables(u, tracee, w.top)) {
+		keep(u, "thread %d may be reading its unwind tables", tracee->tid);
+		u->wait = true;
+	}
+	u->blind |= result.end != STACK_BOTTOM;
 	if (result.end != STACK_BOTTOM)
 		keep(u, "thread %d: its stack cannot be followed (%s at 0x%" PRIx64 ")", tracee->tid, stack_end_text(result.end),
 		     result.pc.v);
@@ -139,6 +187,7 @@ static void survey_threads(struct undo *u, struct undo_report *report)
 	u->why_kept[0] = 0;
 	u->wait = false;
 	u->unwinding_tid = 0;
+	u->blind = false;
 	report->threads = 0;
 	for (uint32_t i = 0; i < u->threads.count; i++) {
 		struct tracee *tracee = &u->threads.list[i];
@@ -180,6 +229,14 @@ static int put_back(struct undo *u, struct err *e)
 	if (status)
 		return status;
 	return check_bytes(u, patch_write(u->target, &u->patches, PATCH_ORIGINAL, false, e), e);
+}
+
+static bool has_hook(const struct undo *u)
+{
+	bool has = false;
+	for (uint32_t i = 0; u->live && i < u->patches.count; i++)
+		has |= u->patches.list[i].is_hook && u->patches.list[i].state == PATCH_WANTED;
+	return has;
 }
 
 /* The hook goes when no frame of an image is left on any stack. */
@@ -242,6 +299,9 @@ static int while_stopped(struct undo *u, struct undo_report *report, struct err 
 	u->patches_gone = true;
 	moves_commit(&u->threads);
 	status = rewrite_returns(u, report, e);
+	report->hooked = u->blind && has_hook(u);
+	if (!status && report->hooked)
+		return journal_set_state(u->target, u->live, JOURNAL_UNDOING, u->why_kept, e);
 	if (!status)
 		status = put_hook_back(u, report, e);
 	for (uint32_t i = 0; !status && i < u->journal_count; i++)

@@ -23,6 +23,7 @@ struct undo_report {
 	uint64_t pause; /* nanoseconds, of the longest stop */
 	uint64_t freed; /* bytes unmapped */
 	bool kept;	/* the image stays mapped, nothing leads into it any more but what was in it */
+	bool hooked;	/* and what unwinders ask stays redirected, since a thread that cannot be followed may be unwinding */
 	char kept_because[JOURNAL_REASON_SIZE];
 };
 

@@ -40,6 +40,7 @@ static const char *const reason_names[] = {
     [MAP_REASON_ENTRY_UNKNOWN_JUMPS] = "entry-unknown-jumps",
     [MAP_REASON_NOT_REACHED] = "not-reached",
     [MAP_REASON_PLT] = "plt",
+    [MAP_REASON_OWN_UNWINDER] = "own-unwinder",
 };
 _Static_assert(sizeof reason_names / sizeof *reason_names == MAP_REASON_COUNT, "every reason has a name");
 _Static_assert(MAP_REASON_COUNT <= 32, "reasons are bits of a uint32_t");

@@ -50,7 +50,9 @@ enum map_grade {
 	X(ENTRY_TARGETED, MAP_ENTRY_FIXED, "something jumps, returns or points into the first 5 bytes")                                    \
 	X(ENTRY_UNKNOWN_JUMPS, MAP_ENTRY_FIXED, "an indirect jump with unknown targets might reach the first 5 bytes")                     \
 	X(NOT_REACHED, MAP_UNTOUCHABLE, "no reachable code")                                                                               \
-	X(PLT, MAP_UNTOUCHABLE, "linkage stub (PLT): replaced at its call sites instead")
+	X(PLT, MAP_UNTOUCHABLE, "linkage stub (PLT): replaced at its call sites instead")                                                  \
+	X(OWN_UNWINDER, MAP_UNTOUCHABLE,                                                                                                   \
+	  "its module has an unwinder linked in that cannot be told of moved code: exceptions could not pass through it")
 
 enum map_reason {
 #define X(name, grade, text) MAP_REASON_##name,

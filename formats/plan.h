@@ -138,7 +138,7 @@ struct plan_module {
 	   fde_table (as .eh_frame_hdr's, so a stub searches it); the .eh_frame bytes they point into lie in [eh_frame, eh_frame + eh_frame_size),
 	   terminated by a zero length. fde_count 0: no unwind data. */
 	uint32_t fde_table, fde_count, eh_frame, eh_frame_size;
-	/* In the module that holds _Unwind_Find_FDE: region offset (in data) of the directory that the stub reads, else PLAN_NONE. Apply fills it at
+	/* In a module that holds what unwinders ask (_dl_find_object, _Unwind_Find_FDE): region offset (in data) of the directory that the stub reads, else PLAN_NONE. Apply fills it at
 	   stage time: for each region of the plan {u64 code_start, u64 code_end, u64 table, u64 count} (target addresses), ended by zeros.
 	   directory_entries is the room, including the terminator. */
 	uint32_t directory, directory_entries;

@@ -60,5 +60,7 @@ int builder_parallel(const struct builder *b, uint32_t count, builder_work *work
 /* Joins the drafts to the map (the drafts' arrays are freed on the way) and grades the functions. */
 int builder_finish(struct builder *b, struct map *ret_map, struct err *e) MUST_CHECK;
 void builder_grade(const struct builder *b, struct map *map);
+/* Adds the reasons that come from an unwinder linked into the module. */
+void builder_grade_unwinder(const struct builder *b, struct map *map);
 
 #endif

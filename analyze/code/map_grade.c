@@ -191,6 +191,7 @@ void builder_grade(const struct builder *b, struct map *m)
 	grade_addresses(b, m, b->image->init_fini, b->image->init_fini_count, MAP_REASON_INIT_FINI);
 	grade_rseq(b, m);
 	grade_calls(b, m);
+	builder_grade_unwinder(b, m);
 	for (uint32_t i = 0; i < m->function_count; i++)
 		grade_entry(b, m, i);
 	grade_guesses(b, m);

@@ -120,8 +120,9 @@ unsigned special_of_name(const char *name)
 	/* The unwinder looks at its own frame (uw_init_context); only the look-up of FDEs is plain code, and a later stage hooks it. */
 	if (!strncmp(name, "_Unwind_", 8) && strcmp(name, "_Unwind_Find_FDE"))
 		bits |= SPECIAL_ITSELF;
-	/* The dynamic loader's own routines: run before relocation, return to where they were not called from, or are watched by debuggers. */
-	if (!strncmp(name, "_dl_", 4))
+	/* The dynamic loader's own routines: run before relocation, return to where they were not called from, or are watched by debuggers. But
+	   how unwinders look up code is hooked as well. */
+	if (!strncmp(name, "_dl_", 4) && strcmp(name, "_dl_find_object"))
 		bits |= SPECIAL_ITSELF;
 	return bits;
 }

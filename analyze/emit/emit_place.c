@@ -241,7 +241,7 @@ int emit_place(struct emitter *m, struct err *e)
 	if (m->hook != EMIT_NONE) {
 		uint32_t chunk = m->chunk_of[m->map->functions[m->hook].first_block];
 		if (chunk != EMIT_NONE)
-			m->chunks.data[chunk].lead_stub = (uint16_t)stub_find_fde()->size;
+			m->chunks.data[chunk].lead_stub = (uint16_t)m->stub->size;
 	}
 	for (size_t i = 0; i < m->chunks.count && !status; i++)
 		status = end_chunk(m, (uint32_t)i, e);

@@ -1,5 +1,6 @@
 /* Which blocks are copied, and the proof that each of their instructions can be. */
 #include "analyze/emit/emit_work.h"
+#include "analyze/emit/stub.h"
 
 #include <string.h>
 
@@ -46,18 +47,19 @@ static void drop(struct emitter *m, uint32_t function, uint32_t at, enum emit_dr
 	*ret_failed |= vec_push(&m->drops, d) != 0;
 }
 
-/* The function that gets the stub: libgcc_s's exported _Unwind_Find_FDE. */
-static uint32_t find_hook(const struct emitter *m)
+/* The function that gets the stub: an exported one by which unwinders look up code. */
+static uint32_t find_hook(const struct emitter *m, const struct stub **ret_stub)
 {
 	for (size_t i = 0; i < m->image->symbol_count; i++) {
 		const struct image_symbol *s = &m->image->symbols[i];
-		if (!s->is_global || strcmp(s->name, "_Unwind_Find_FDE"))
-			continue;
-		uint32_t offset = map_offset(m->map, (vaddr){s->vaddr});
+		const struct stub *stub = s->is_global ? stub_of(s->name) : NULL;
+		uint32_t offset = stub ? map_offset(m->map, (vaddr){s->vaddr}) : MAP_NONE;
 		uint32_t f = offset == MAP_NONE ? MAP_NONE : map_function_at(m->map, offset);
-		if (f != MAP_NONE && m->map->functions[f].start == offset && m->map->functions[f].grade == MAP_MOVABLE &&
-		    m->map->functions[f].block_count)
-			return f;
+		if (f == MAP_NONE || m->map->functions[f].start != offset || m->map->functions[f].grade != MAP_MOVABLE ||
+		    !m->map->functions[f].block_count)
+			continue;
+		*ret_stub = stub;
+		return f;
 	}
 	return EMIT_NONE;
 }
@@ -76,7 +78,7 @@ int emit_set_order(struct emitter *m, struct err *e)
 		if (m->map->functions[f].grade == MAP_UNTOUCHABLE)
 			drop(m, f, m->map->functions[f].start, EMIT_DROP_GRADE, &failed);
 	}
-	m->hook = find_hook(m);
+	m->hook = find_hook(m, &m->stub);
 	if (m->hook != EMIT_NONE && m->chunk_of[m->map->functions[m->hook].first_block] == EMIT_NONE) {
 		int status = add_block(m, m->map->functions[m->hook].first_block, e);
 		if (status)

@@ -84,9 +84,10 @@ struct emitter {
 	const struct flow *flow;
 	const struct layout *layout;
 	struct emit_options options;
-	uint32_t *chunk_of; /* [block_count] index of the block's chunk, or EMIT_NONE; while chunks are chosen: 0 = in the set */
-	uint8_t *dropped;   /* [function_count] 1 + enum emit_drop, 0 = not */
-	uint32_t hook;	    /* function that gets the stub, or EMIT_NONE */
+	uint32_t *chunk_of;	 /* [block_count] index of the block's chunk, or EMIT_NONE; while chunks are chosen: 0 = in the set */
+	uint8_t *dropped;	 /* [function_count] 1 + enum emit_drop, 0 = not */
+	uint32_t hook;		 /* function that gets the stub, or EMIT_NONE */
+	const struct stub *stub; /* of the hook */
 	VEC(uint32_t) order;
 	VEC(struct emit_chunk) chunks;
 	VEC(struct emit_patch) patches;

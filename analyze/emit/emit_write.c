@@ -276,7 +276,7 @@ static int write_stub(struct emitter *m, const struct emit_chunk *c, struct err 
 		return 0;
 	struct plan_run run = {.image = c->image - c->lead_stub, .image_size = c->lead_stub, .kind = PLAN_RUN_STUB};
 	run.original = m->map->blocks[c->block].start;
-	memcpy(m->code + run.image, stub_find_fde()->code, c->lead_stub);
+	memcpy(m->code + run.image, m->stub->code, c->lead_stub);
 	return add_run(m, run, e);
 }
 

@@ -1,5 +1,6 @@
 #include "analyze/emit/plan_make.h"
 
+#include "analyze/emit/stub.h"
 #include "analyze/emit/unwind.h"
 #include "analyze/emit/validate.h"
 #include "analyze/layout/course.h"
@@ -93,7 +94,7 @@ static int make_layout(const struct maker *m, struct job *job, struct attempt *a
 {
 	double start = now();
 	const struct map *map = &job->module->map;
-	if (job->profile_index == PROFILE_NO_MODULE && !m->options->layout.torture_seed)
+	if (job->module->only_hook || (job->profile_index == PROFILE_NO_MODULE && !m->options->layout.torture_seed))
 		return 0;
 	if (job->profile_index != PROFILE_NO_MODULE) {
 		int status = flow_infer(map, m->profile, job->profile_index, &a->flow, &job->e);
@@ -217,13 +218,13 @@ static uint64_t weight_of(const struct profile *p, const struct module_identity 
 	return p->count_count || p->sample_count ? weight : landed_in(p, wanted);
 }
 
+#define HOOKS_MAX 2
+
 static bool holds_hook(const struct map *map)
 {
-	for (uint32_t f = 0; f < map->function_count; f++) {
-		const char *name = map_function_name(map, f);
-		if (name && !strcmp(name, "_Unwind_Find_FDE"))
+	for (uint32_t f = 0; f < map->function_count; f++)
+		if (stub_of(map_function_name(map, f)))
 			return true;
-	}
 	return false;
 }
 
@@ -317,15 +318,13 @@ static bool is_named(const struct plan_make_options *o, const char *path)
 	return false;
 }
 
-/* Sets `reason` of the modules that are not to be planned; the others have none. */
+/* Sets `reason` of the modules that are not to be planned; the others have none. Room is left for the hooks: of libc and of libgcc_s. */
 static void select_modules(const struct plan_make_options *o, struct plan_make_result *r)
 {
-	size_t chosen = 0;
+	size_t chosen = 0, hooks = 0;
 	for (size_t i = 0; i < r->module_count; i++) {
 		struct plan_make_module *m = &r->modules[i];
 		bool torture = o->layout.torture_seed != 0;
-		if (m->is_hook && chosen < PLAN_MAKE_MODULES_MAX)
-			continue;
 		if (o->names && !is_named(o, m->map.module.path))
 			snprintf(m->reason, sizeof m->reason, "not among the modules asked for");
 		else if (!m->weight && !torture)
@@ -333,10 +332,14 @@ static void select_modules(const struct plan_make_options *o, struct plan_make_r
 		else if (m->share < o->minimum_share && !torture)
 			snprintf(m->reason, sizeof m->reason, "%.3f %% of the profile, less than %.3f %%", 100 * m->share,
 				 100 * o->minimum_share);
-		else if ((o->module_maximum && chosen >= o->module_maximum) || chosen + 1 >= PLAN_MAKE_MODULES_MAX)
+		else if ((o->module_maximum && chosen >= o->module_maximum) || chosen + HOOKS_MAX >= PLAN_MAKE_MODULES_MAX)
 			snprintf(m->reason, sizeof m->reason, "lighter than the %zu modules that are planned", chosen);
 		else
 			chosen++;
+		m->only_hook = m->is_hook && m->reason[0] && hooks < HOOKS_MAX;
+		if (m->only_hook)
+			m->reason[0] = 0;
+		hooks += m->only_hook;
 	}
 }
 
@@ -436,11 +439,11 @@ static int make_all(const struct plan_make_options *options, const struct profil
 	return status;
 }
 
-/* A plan of nothing but the unwinder's hook helps nobody. */
-static int refuse_empty(const struct plan_make_result *r, bool torture, struct err *e)
+/* A plan of nothing but hooks of the unwinder helps nobody. */
+static int refuse_empty(const struct plan_make_result *r, struct err *e)
 {
 	for (size_t i = 0; i < r->module_count; i++)
-		if (r->modules[i].planned && (r->modules[i].weight || !r->modules[i].is_hook || torture))
+		if (r->modules[i].planned && !r->modules[i].only_hook)
 			return 0;
 	if (!r->module_count)
 		return err_set(e, ERR_NO, "nothing to plan: no maps");
@@ -460,7 +463,7 @@ static int make_plan(const struct profile *profile, uint64_t profile_hash, const
 	int status = hash_inputs(r, profile_hash, e);
 	if (!status)
 		status = make_all(options, profile, r, e);
-	return status ? status : refuse_empty(r, options->layout.torture_seed != 0, e);
+	return status ? status : refuse_empty(r, e);
 }
 
 /* A course becomes counts by what the maps say. */

@@ -38,7 +38,8 @@ struct plan_make_module {
 	uint64_t map_hash; /* of the map file's bytes */
 	uint64_t weight;   /* samples or executions in the profile */
 	double share;	   /* of the weight in all modules, mapped or not */
-	bool is_hook;	   /* holds the unwinder's look-up: always planned */
+	bool is_hook;	   /* holds a look-up that unwinders use (analyze/emit/stub.h): always planned */
+	bool only_hook;	   /* nothing else of it is moved */
 	bool planned;
 	char reason[300];      /* why not, when it is not planned */
 	enum err_code failure; /* the reason was this error; ERR_NONE when it was a choice */

@@ -1,9 +1,15 @@
 #include "analyze/emit/stub.h"
 
-/* In stub_find_fde.S. */
-extern const struct stub stub_find_fde_object __attribute__((visibility("hidden")));
+#include <string.h>
 
-const struct stub *stub_find_fde(void)
+/* In stub_find_fde.S and stub_find_object.S. */
+extern const struct stub stub_find_fde, stub_find_object __attribute__((visibility("hidden")));
+
+const struct stub *stub_of(const char *function)
 {
-	return &stub_find_fde_object;
+	if (!function)
+		return NULL;
+	if (!strcmp(function, "_Unwind_Find_FDE"))
+		return &stub_find_fde;
+	return !strcmp(function, STUB_FIND_OBJECT) ? &stub_find_object : NULL;
 }

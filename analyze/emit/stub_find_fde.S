@@ -1,5 +1,5 @@
 /*
- * The code of stub_find_fde (stub.h). It is data here: copied into images, never run in place, hence .rodata.
+ * The code of the stub before _Unwind_Find_FDE (stub.h). It is data here: copied into images, never run in place, hence .rodata.
  *
  * in:  rdi pc, rsi bases {0 tbase, 8 dbase, 16 func}
  * directory entry: 0 code_start, 8 code_end, 16 table, 24 count; table entry: {int32 pc, int32 fde} relative to code_start;
@@ -67,11 +67,11 @@ stub_find_fde_end:
 	/* The struct stub that describes it. */
 	.section .data.rel.ro, "aw"
 	.balign	8
-	.globl	stub_find_fde_object
-	.hidden	stub_find_fde_object
-	.type	stub_find_fde_object, @object
-	.size	stub_find_fde_object, 24
-stub_find_fde_object:
+	.globl	stub_find_fde
+	.hidden	stub_find_fde
+	.type	stub_find_fde, @object
+	.size	stub_find_fde, 24
+stub_find_fde:
 	.quad	stub_find_fde_code
 	.quad	stub_find_fde_end - stub_find_fde_code
 	.quad	stub_find_fde_field - stub_find_fde_code

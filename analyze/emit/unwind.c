@@ -7,7 +7,10 @@
 
 #include <string.h>
 
-enum { DIRECTORY_ENTRIES = 65 }; /* modules of one plan, and the terminator */
+enum {
+	DIRECTORY_ENTRIES = 65, /* modules of one plan, and the terminator */
+	HEADER_SIZE = 12,	/* of .eh_frame_hdr before its table */
+};
 
 static int no_memory(struct unwind *u)
 {
@@ -59,27 +62,35 @@ static int find_fragments(struct unwind *u)
 	return 0;
 }
 
-/* Room for the directory and its address into the stub, when this module holds the stub. */
+/* The run of the stub, if this module holds one. */
+static const struct plan_run *find_stub(const struct plan_module *m)
+{
+	for (uint32_t i = 0; i < m->run_count; i++)
+		if (m->runs[i].kind == PLAN_RUN_STUB)
+			return &m->runs[i];
+	return NULL;
+}
+
+/* Room for the directory and its address into the stub. */
 static int place_directory(struct unwind *u)
 {
-	const struct stub *stub = stub_find_fde();
 	struct plan_module *m = u->module;
+	const struct plan_run *run = find_stub(m);
 	m->directory = PLAN_NONE;
 	m->directory_entries = 0;
-	for (uint32_t i = 0; i < m->run_count; i++) {
-		const struct plan_run *run = &m->runs[i];
-		if (run->kind != PLAN_RUN_STUB)
-			continue;
-		uint8_t *code = m->code + run->image;
-		if (m->directory != PLAN_NONE || run->image_size != stub->size || run->image > m->code_size - stub->size ||
-		    memcmp(code, stub->code, stub->directory_field))
-			return err_set(u->e, ERR_INTERNAL, "unwind: the run at region offset 0x%x is not the stub", run->image);
-		m->directory = unwind_position(u);
-		m->directory_entries = DIRECTORY_ENTRIES;
-		store_u32(code + stub->directory_field, m->directory - (uint32_t)(run->image + stub->directory_field + 4));
-		for (unsigned j = 0; j < DIRECTORY_ENTRIES * STUB_DIRECTORY_ENTRY_SIZE / 8; j++)
-			write_u64(&u->data, 0);
-	}
+	if (!run)
+		return 0;
+	const struct image_symbol *symbol = image_symbol_at(u->image, (vaddr){unwind_original(u, run)});
+	const struct stub *stub = symbol ? stub_of(symbol->name) : NULL;
+	uint8_t *code = m->code + run->image;
+	if (!stub || run->image_size != stub->size || run->image > m->code_size - stub->size ||
+	    memcmp(code, stub->code, stub->directory_field))
+		return err_set(u->e, ERR_INTERNAL, "unwind: the run at region offset 0x%x is not the stub", run->image);
+	m->directory = unwind_position(u);
+	m->directory_entries = DIRECTORY_ENTRIES;
+	store_u32(code + stub->directory_field, m->directory - (uint32_t)(run->image + stub->directory_field + 4));
+	for (unsigned j = 0; j < DIRECTORY_ENTRIES * STUB_DIRECTORY_ENTRY_SIZE / 8; j++)
+		write_u64(&u->data, 0);
 	return 0;
 }
 
@@ -94,12 +105,47 @@ static int write_exception_tables(struct unwind *u)
 	return status;
 }
 
+/*
+ * Both tables of one fragment: ours, relative to the region, and that of the .eh_frame_hdr, relative to the header. Unwinders search the second
+ * (Linux Standard Base 5.0, section 10.6.2).
+ */
+static void set_entry(struct unwind *u, size_t index, uint32_t fde)
+{
+	const struct plan_module *m = u->module;
+	size_t table = m->fde_table - m->data_offset, header = table + 8 * (size_t)m->fde_count;
+	uint32_t start = u->fragments.data[index].start, header_at = m->fde_table + 8 * m->fde_count;
+	store_u32(u->data.data + table + 8 * index, start);
+	store_u32(u->data.data + table + 8 * index + 4, fde);
+	store_u32(u->data.data + header + HEADER_SIZE + 8 * index, start - header_at);
+	store_u32(u->data.data + header + HEADER_SIZE + 8 * index + 4, fde - header_at);
+}
+
+/* Room for both tables, and what comes before the entries of the second but the place of .eh_frame. */
+static void place_tables(struct unwind *u)
+{
+	static const uint8_t encodings[4] = {1, CFI_POINTER_PCREL | CFI_POINTER_SDATA4, CFI_POINTER_UDATA4,
+					     CFI_POINTER_DATAREL | CFI_POINTER_SDATA4};
+	struct plan_module *m = u->module;
+	m->fde_table = unwind_position(u);
+	m->fde_count = (uint32_t)u->fragments.count;
+	for (size_t i = 0; i < u->fragments.count; i++)
+		write_u64(&u->data, 0);
+	write_bytes(&u->data, encodings, sizeof encodings);
+	write_u32(&u->data, 0);
+	write_u32(&u->data, m->fde_count);
+	for (size_t i = 0; i < u->fragments.count; i++)
+		write_u64(&u->data, 0);
+}
+
 static int write_frames(struct unwind *u)
 {
 	struct plan_module *m = u->module;
-	size_t table = m->fde_table - m->data_offset;
+	size_t pointer = m->fde_table - m->data_offset + 8 * (size_t)m->fde_count + 4;
 	write_pad(&u->data, 8, 0);
 	m->eh_frame = unwind_position(u);
+	if (u->data.failed)
+		return no_memory(u);
+	store_u32(u->data.data + pointer, m->eh_frame - (m->data_offset + (uint32_t)pointer));
 	for (size_t i = 0; i < u->fragments.count; i++) {
 		uint32_t at;
 		int status = unwind_write_fde(u, &u->fragments.data[i], &at);
@@ -107,8 +153,7 @@ static int write_frames(struct unwind *u)
 			return status;
 		if (u->data.failed)
 			return no_memory(u);
-		store_u32(u->data.data + table + 8 * i, u->fragments.data[i].start);
-		store_u32(u->data.data + table + 8 * i + 4, at);
+		set_entry(u, i, at);
 	}
 	write_u32(&u->data, 0);
 	m->eh_frame_size = unwind_position(u) - m->eh_frame;
@@ -117,16 +162,12 @@ static int write_frames(struct unwind *u)
 
 static int write_all(struct unwind *u)
 {
-	struct plan_module *m = u->module;
 	int status = find_fragments(u);
 	if (!status)
 		status = place_directory(u);
 	if (status)
 		return status;
-	m->fde_table = unwind_position(u);
-	m->fde_count = (uint32_t)u->fragments.count;
-	for (size_t i = 0; i < u->fragments.count; i++)
-		write_u64(&u->data, 0);
+	place_tables(u);
 	status = write_exception_tables(u);
 	if (!status)
 		status = write_frames(u);

@@ -448,12 +448,12 @@ static int check_deleted(struct validator *v, const struct plan_run *r)
 
 static int check_stub(struct validator *v, const struct plan_run *r)
 {
-	const struct stub *stub = stub_find_fde();
 	const struct plan_function *f = &v->module->functions[v->function];
 	const struct image_symbol *symbol = image_symbol_at(v->image, original_vaddr(v, r->original));
+	const struct stub *stub = symbol ? stub_of(symbol->name) : NULL;
 	const uint8_t *code = v->module->code + r->image;
-	if (v->stub_seen || !symbol || strcmp(symbol->name, "_Unwind_Find_FDE") || f->start != r->original || f->entry != r->image)
-		return validate_refuse(v, "stub is not before _Unwind_Find_FDE");
+	if (v->stub_seen || !stub || f->start != r->original || f->entry != r->image)
+		return validate_refuse(v, "stub is not before a look-up of unwinders");
 	if (r->image_size != stub->size || !equal_but(code, stub->code, (uint32_t)stub->size, (uint32_t)stub->directory_field, 4))
 		return validate_refuse(v, "stub has other bytes");
 	uint32_t field = r->image + (uint32_t)stub->directory_field;

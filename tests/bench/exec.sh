@@ -35,7 +35,7 @@ once() {
 for ((i = 0; i < runs; i++)); do
 	once alone "$@"
 	once 'no_plan_for_it' repave-apply exec -q --no-follow --plan "$work/other.rplan" -- "$@"
-	once 'with_plan' repave-apply exec -q --report "$work/report" --plan "$plan" -- "$@"
+	once 'with_plan' repave-apply exec -q --without-unwind --report "$work/report" --plan "$plan" -- "$@"
 done
 sort -k1,1 -k2,2n "$work/times" | awk '
 	$1 != name { if (name) print_name(); name = $1; count = 0 }

@@ -12,7 +12,8 @@ setup_file() {
 	repave-profile record --samples --rate 4999 -p "$sqlite_pid" --seconds 0.5 -o "$D/s.rprof" >/dev/null
 	# The shell runs about a hundred blocks; the work is in the library.
 	repave-analyze map -o "$D/maps/" "$(readlink -f "$(command -v sqlite3)")" \
-		"$(awk '/libsqlite3/ { print $6; exit }' "/proc/$sqlite_pid/maps")" >/dev/null
+		"$(awk '/libsqlite3/ { print $6; exit }' "/proc/$sqlite_pid/maps")" \
+		"$(awk '/libc\.so/ { print $6; exit }' "/proc/$sqlite_pid/maps")" >/dev/null # what unwinders ask
 	repave-analyze plan --counting --profile "$D/s.rprof" -o "$D/c.rplan" "$D"/maps/*.rmap >/dev/null
 	repave-apply count --json -p "$sqlite_pid" --max-pause 2000 --seconds 0.3 -o "$D/raw.rprof" "$D/c.rplan" >"$D/count.json"
 }

@@ -9,14 +9,16 @@ compiler=$(g++ -print-prog-name=cc1plus)
 source=../filesink/work.cc
 
 repave-analyze map -o "$work/cc1plus.rmap" "$compiler" >"$work/log" 2>&1
+repave-analyze map -o "$work/libc.rmap" "$(ldd "$compiler" | awk '/libc\.so/ { print $3 }' | xargs readlink -f)" >"$work/log" 2>&1
+maps=("$work/cc1plus.rmap" "$work/libc.rmap") # libc: what unwinders ask
 if [[ ${EXEC_ALL:-0} = 1 ]]; then
-	repave-analyze plan --torture 3 -o "$work/cc1plus.rplan" "$work/cc1plus.rmap" >"$work/log" 2>&1
+	repave-analyze plan --torture 3 --modules cc1plus -o "$work/cc1plus.rplan" "${maps[@]}" >"$work/log" 2>&1
 else
 	g++ -std=c++20 -E "$source" -o "$work/big.ii"
 	"$compiler" -quiet -std=c++20 -O1 "$work/big.ii" -o /dev/null &
 	repave-profile record --samples --seconds 0.5 --rate 1999 -p $! -o "$work/cc1plus.rprof" >"$work/log" 2>&1
 	kill $! && wait $! 2>/dev/null || true
-	repave-analyze plan --profile "$work/cc1plus.rprof" -o "$work/cc1plus.rplan" "$work/cc1plus.rmap" >"$work/log" 2>&1
+	repave-analyze plan --profile "$work/cc1plus.rprof" --modules cc1plus -o "$work/cc1plus.rplan" "${maps[@]}" >"$work/log" 2>&1
 fi
 
 # check NAME: the object is the same, and cc1plus was relaid

@@ -350,13 +350,13 @@ repave-analyze map -o "$work/cat.rmap" "$cat" >"$work/log" 2>&1 && repave-analyz
 victim=$!
 exec 9>"$work/fifo"
 started "cat alone" cat
-live=$(repave-apply apply --json -p $victim "$work/cat.rplan" | jq .modules[0].address)
+live=$(repave-apply apply --without-unwind --json -p $victim "$work/cat.rplan" | jq .modules[0].address)
 "$work/image" "$work/cat.rplan" 0 $victim "$live" >"$work/image.live" || fail "no live image"
 echo text >&9
 exec 9>&-
 wait $victim || fail "live cat: exit $?"
 rm -f "$report"
-repave-apply exec --report "$report" --plan "$work/cat.rplan" -- cat <"$work/fifo" >"$work/out2" &
+repave-apply exec --without-unwind --report "$report" --plan "$work/cat.rplan" -- cat <"$work/fifo" >"$work/out2" &
 victim=$!
 exec 9>"$work/fifo"
 started "cat" cat

@@ -50,12 +50,14 @@ static void callers_of_setjmp_dlsym_vfork_are_told(void **state)
 	assert_int_equal(special_of_name(NULL), 0);
 }
 
-static void only_the_fde_lookup_of_the_unwinder_may_move(void **state)
+static void only_the_lookups_of_the_unwinder_may_move(void **state)
 {
 	(void)state;
 	assert_true(special_of_name("_Unwind_RaiseException") & SPECIAL_ITSELF);
 	assert_true(special_of_name("_Unwind_Backtrace") & SPECIAL_ITSELF);
 	assert_int_equal(special_of_name("_Unwind_Find_FDE"), 0);
+	assert_true(special_of_name("_dl_find_dso_for_object") & SPECIAL_ITSELF);
+	assert_int_equal(special_of_name("_dl_find_object"), 0);
 }
 
 int main(void)
@@ -63,7 +65,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(every_region_of_the_table_is_found),
 	    cmocka_unit_test(callers_of_setjmp_dlsym_vfork_are_told),
-	    cmocka_unit_test(only_the_fde_lookup_of_the_unwinder_may_move),
+	    cmocka_unit_test(only_the_lookups_of_the_unwinder_may_move),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -57,10 +57,9 @@ static void put_directory(struct world *w, unsigned index, uint64_t start, uint6
 	memcpy(w->base + DIRECTORY + index * STUB_DIRECTORY_ENTRY_SIZE, entry, sizeof entry);
 }
 
-static int setup(void **state)
+static int setup_stub(void **state, const struct stub *stub)
 {
 	static struct world w;
-	const struct stub *stub = stub_find_fde();
 	w.base = mmap(NULL, 16 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (w.base == MAP_FAILED)
 		return -1;
@@ -74,6 +73,16 @@ static int setup(void **state)
 	w.region[1] = w.base + 8 * PAGE;
 	*state = &w;
 	return 0;
+}
+
+static int setup(void **state)
+{
+	return setup_stub(state, stub_of("_Unwind_Find_FDE"));
+}
+
+static int setup_object(void **state)
+{
+	return setup_stub(state, stub_of("_dl_find_object"));
 }
 
 static int teardown(void **state)
@@ -157,13 +166,57 @@ static void every_pc_of_a_region_finds_its_fde(void **state)
 	}
 }
 
+/* struct dl_find_object of <dlfcn.h>, glibc 2.35. */
+struct object {
+	uint64_t flags, map_start, map_end, link_map, eh_frame_header, reserved[7];
+};
+
+static uint64_t find_object(struct world *w, const uint8_t *pc, struct object *ret_object)
+{
+	struct registers r = {(uintptr_t)pc, (uintptr_t)ret_object, 3, 4, 5, 6, 7, 8, 9, 10, 11, 0};
+	memset(ret_object, 0x77, sizeof *ret_object);
+	call_with(w->base, &r);
+	assert_int_equal(r.rdi, (uintptr_t)pc);
+	assert_int_equal(r.rsi, (uintptr_t)ret_object);
+	assert_true(r.rbx == 7 && r.r12 == 8 && r.r13 == 9 && r.r14 == 10 && r.r15 == 11);
+	if (r.result == FELL_THROUGH)
+		assert_true(r.rdx == 3 && r.rcx == 4 && r.r8 == 5 && r.r9 == 6 && ret_object->flags == 0x7777777777777777);
+	return r.result;
+}
+
+static void object_of_a_region_is_found_and_others_fall_through(void **state)
+{
+	struct world *w = *state;
+	struct object o;
+	make_region(w, 0, 5);
+	make_region(w, 1, 3);
+	for (unsigned i = 0; i < 2; i++) {
+		for (unsigned at = 0; at < REGION_SIZE; at += REGION_SIZE - 1) {
+			assert_int_equal(find_object(w, w->region[i] + at, &o), 0);
+			const struct object expected = {.map_start = (uintptr_t)w->region[i],
+							.map_end = (uintptr_t)w->region[i] + REGION_SIZE,
+							.eh_frame_header = (uintptr_t)w->base + TABLES + i * 2048 + 8 * (i ? 3 : 5)};
+			assert_memory_equal(&o, &expected, sizeof o);
+		}
+		assert_int_equal(find_object(w, w->region[i] - 1, &o), FELL_THROUGH);
+		assert_int_equal(find_object(w, w->region[i] + REGION_SIZE, &o), FELL_THROUGH);
+	}
+	put_directory(w, 0, 0, 0, NULL, 0);
+	assert_int_equal(find_object(w, w->region[0], &o), FELL_THROUGH);
+}
+
 static void size_fits_the_plan(void **state)
 {
+	static const char *const names[] = {"_Unwind_Find_FDE", "_dl_find_object"};
 	(void)state;
-	const struct stub *stub = stub_find_fde();
-	assert_true(stub->size <= PLAN_STUB_SIZE_MAX);
-	assert_true(stub->directory_field + 4 <= stub->size);
-	assert_int_equal(load_u32(stub->code + stub->directory_field), 0);
+	for (unsigned i = 0; i < 2; i++) {
+		const struct stub *stub = stub_of(names[i]);
+		assert_true(stub->size <= PLAN_STUB_SIZE_MAX);
+		assert_true(stub->directory_field + 4 <= stub->size);
+		assert_int_equal(load_u32(stub->code + stub->directory_field), 0);
+	}
+	assert_null(stub_of("_Unwind_Backtrace"));
+	assert_null(stub_of(NULL));
 }
 
 int main(void)
@@ -173,6 +226,7 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(empty_directory_falls_through, setup, teardown),
 	    cmocka_unit_test_setup_teardown(foreign_pc_falls_through, setup, teardown),
 	    cmocka_unit_test_setup_teardown(every_pc_of_a_region_finds_its_fde, setup, teardown),
+	    cmocka_unit_test_setup_teardown(object_of_a_region_is_found_and_others_fall_through, setup_object, teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -344,7 +344,7 @@ static void rows_and_sites_survive_shuffling(void **state)
 static void stub_gets_its_directory(void **state)
 {
 	(void)state;
-	const struct stub *stub = stub_find_fde();
+	const struct stub *stub = stub_of("_Unwind_Find_FDE");
 	struct image image;
 	assert_int_equal(image_open("/lib/x86_64-linux-gnu/libgcc_s.so.1", &image, NULL), 0);
 	const struct image_symbol *found = NULL;
@@ -366,6 +366,14 @@ static void stub_gets_its_directory(void **state)
 	assert_int_equal(unwind_emit(&image, NULL, &m, NULL), 0);
 	assert_int_equal(m.fde_count, 1);
 	assert_int_equal(load_u32(m.data + m.fde_table - m.data_offset), 0x10);
+	/* The .eh_frame_hdr behind it: version and encodings, .eh_frame, one entry that says the same. */
+	uint32_t header_at = m.fde_table + 8, fde = load_u32(m.data + m.fde_table - m.data_offset + 4);
+	const uint8_t *header = m.data + header_at - m.data_offset;
+	assert_int_equal(load_u32(header), 0x3b031b01);
+	assert_int_equal(header_at + 4 + load_u32(header + 4), m.eh_frame);
+	assert_int_equal(load_u32(header + 8), 1);
+	assert_int_equal((uint32_t)(header_at + load_u32(header + 12)), 0x10);
+	assert_int_equal(header_at + load_u32(header + 16), fde);
 	assert_int_equal(m.directory % 8, 0);
 	assert_true(m.directory_entries > 1);
 	assert_in_range(m.directory, m.data_offset, m.data_offset + m.data_size - m.directory_entries * STUB_DIRECTORY_ENTRY_SIZE);
