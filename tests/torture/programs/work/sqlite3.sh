@@ -1,0 +1,21 @@
+# sqlite3 with libsqlite3: generated scripts of queries over generated tables, and the functions, virtual tables and commands of the shell.
+prepare() { perl "$here/sql.pl" "$input"; }
+files() {
+	readlink -f /usr/bin/sqlite3
+	echo /usr/lib/x86_64-linux-gnu/libsqlite3.so.0
+}
+work() {
+	local script
+	for script in "$input"/*.sql; do
+		try "${script##*/}.out" "$bin/sqlite3" -batch db <"$script"
+	done
+	try slowly "$bin/sqlite3" -batch db < <(slowly "$input/02-queries.sql")
+	try dump "$bin/sqlite3" db .dump
+	try check "$bin/sqlite3" db 'pragma integrity_check; pragma foreign_key_check; vacuum; pragma integrity_check'
+	try stats "$bin/sqlite3" db .stats .schema .indexes
+	try sums "$bin/sqlite3" db '.sha3sum'
+	head -c 20000 db >cut.db
+	try cut "$bin/sqlite3" cut.db 'pragma integrity_check; select count(*) from t;'
+	rm -f cut.db
+	sed -i '/Used\|Outstanding\|Heap\|Bytes\|bytes/d' stats
+}
