@@ -77,6 +77,12 @@ $(B)/fuzz/%: $(B)/tests/fuzz/%.c.o $(if $(FUZZ),,$(B)/tests/fuzz/replay.c.o) $(T
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS) $(if $(FUZZ),-fsanitize=fuzzer) $^ $(foreach t,$(TOOLS),$(LIBS_$(t))) $(LIBS_formats) -o $@
 fuzz-tests: $(FUZZ_TESTS)
+# fuzz: each target for SECONDS_EACH seconds (make fuzz SECONDS_EACH=600 T=elf: one of them); see tests/fuzz/run
+SECONDS_EACH ?= 120
+fuzz:
+	$(MAKE) -j2 --no-print-directory CC=clang SAN=fuzzer-no-link,address,undefined B=build/fuzz FUZZ=1 fuzz-tests
+	tests/fuzz/run $(SECONDS_EACH) $(T)
+.PHONY: fuzz
 
 # check: everything that must pass. gcc for the tools, the unit tests and the live tests; clang for warnings; clang with ASan and UBSan for the
 # unit tests and fuzz corpora. make check T=live/redzone runs the tests whose name contains that.
@@ -120,10 +126,8 @@ demo:
 # soak: CYCLES (100) times apply, verify, undo on a mariadbd with THREADS (50) connections
 soak: all
 	tests/bench/soak
-# torture: what make check samples, whole: programs on random layouts (SEEDS= of each of PROGRAMS=, see tests/torture/programs/run --help), and the tool,
-# or the target, killed at every step. An hour or more.
+# torture: what make check samples, whole: the tool, or the target, killed at every step. An hour or more.
 torture: all
-	B=$(B) tests/torture/programs/run
 	tests/torture/kills --random 300 threads python mariadb
 	DYING_STEP=1 TEST_TIMEOUT=3600 tests/run -t live/dying $(B)
 bench:
