@@ -126,8 +126,10 @@ demo:
 # soak: CYCLES (100) times apply, verify, undo on a mariadbd with THREADS (50) connections
 soak: all
 	tests/bench/soak
-# torture: what make check samples, whole: the tool, or the target, killed at every step. An hour or more.
+# torture: what make check samples, whole: programs on random layouts (SEEDS= of each of PROGRAMS=, see tests/torture/programs/run --help), and the tool,
+# or the target, killed at every step. An hour or more.
 torture: all
+	B=$(B) tests/torture/programs/run
 	tests/torture/kills --random 300 threads python mariadb
 	DYING_STEP=1 TEST_TIMEOUT=3600 tests/run -t live/dying $(B)
 bench:
