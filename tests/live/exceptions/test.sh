@@ -77,3 +77,4 @@ wait "$victim"
 status=$?
 victim=
 [ "$status" = 0 ] || fail "the victim ended with exit $status"
+./matrix.sh "$work" || exit 1
