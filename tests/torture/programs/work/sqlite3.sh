@@ -17,5 +17,6 @@ work() {
 	head -c 20000 db >cut.db
 	try cut "$bin/sqlite3" cut.db 'pragma integrity_check; select count(*) from t;'
 	rm -f cut.db
-	sed -i '/Used\|Outstanding\|Heap\|Bytes\|bytes/d' stats
+	# How much memory was used depends on addresses; what the kernel counted for the process includes what it was before it became sqlite3.
+	sed -i '/system calls\|Used\|Outstanding\|Heap\|Bytes\|bytes/d' stats
 }
