@@ -1,5 +1,6 @@
 #include "apply/journal.h"
 #include "apply/verbs.h"
+#include "formats/base/escape.h"
 
 #include <inttypes.h>
 #include <jansson.h>
@@ -59,12 +60,14 @@ static void print_journal(const struct target *t, const struct journal *j)
 	struct tm tm;
 	if (localtime_r(&seconds, &tm))
 		strftime(when, sizeof when, "%F %T", &tm);
-	printf("process %d: %s, since %s, by repave-apply %s%s\n", t->pid, answer(j), when, j->version,
+	printf("process %d: %s, since %s, by repave-apply %s%s\n", t->pid, answer(j), when, escape_shown(j->version),
 	       j->start_time == t->start_time ? "" : ", inherited by fork");
-	if (j->state != JOURNAL_APPLIED && j->state != JOURNAL_REVERTED)
+	if (j->state == JOURNAL_UNDOING && j->kept_because[0])
+		printf("  what unwinders ask stays redirected because: %s; undo again to finish\n", escape_shown(j->kept_because));
+	else if (j->state != JOURNAL_APPLIED && j->state != JOURNAL_REVERTED)
 		printf("  a tool was killed while %s; the process runs correctly; undo takes it back\n", journal_state_text(j->state));
 	if (j->state == JOURNAL_REVERTED)
-		printf("  the image stays mapped because: %s\n", j->kept_because);
+		printf("  the image stays mapped because: %s\n", escape_shown(j->kept_because));
 	printf("  %u patches%s, plan %016" PRIx64 "\n", made(j), j->state == JOURNAL_REVERTED ? " (taken back)" : "", j->plan_hash);
 	for (unsigned i = 1; i < PATCH_STATE_COUNT; i++)
 		if (j->dropped[i])
@@ -73,8 +76,9 @@ static void print_journal(const struct target *t, const struct journal *j)
 		const struct journal_region *r = &j->regions[i];
 		if (r->counters_mapped)
 			printf("  it counts what runs, which makes the process slower; undo takes it out\n");
-		printf("  %s: %u functions, %u left out, %" PRIu64 " KB at 0x%" PRIx64 ", %" PRIu64 " KB in huge pages\n", r->module.path,
-		       r->functions - r->left_out, r->left_out, r->code_size >> 10, r->code.v, huge_bytes(t->pid, r->code) >> 10);
+		printf("  %s: %u functions, %u left out, %" PRIu64 " KB at 0x%" PRIx64 ", %" PRIu64 " KB in huge pages\n",
+		       escape_shown(r->module.path), r->functions - r->left_out, r->left_out, r->code_size >> 10, r->code.v,
+		       huge_bytes(t->pid, r->code) >> 10);
 	}
 }
 
@@ -84,14 +88,15 @@ static json_t *journal_json(const struct target *t, const struct journal *j)
 	for (uint32_t i = 0; i < j->region_count; i++) {
 		const struct journal_region *r = &j->regions[i];
 		json_array_append_new(regions,
-				      json_pack("{s:s, s:I, s:I, s:i, s:i, s:b, s:I}", "path", r->module.path, "address",
+				      json_pack("{s:s, s:I, s:I, s:i, s:i, s:b, s:I}", "path", escape_shown(r->module.path), "address",
 						(json_int_t)r->code.v, "code_bytes", (json_int_t)r->code_size, "functions",
 						(int)(r->functions - r->left_out), "left_out", (int)r->left_out, "counting",
 						(int)(r->counters_mapped != 0), "huge_bytes", (json_int_t)huge_bytes(t->pid, r->code)));
 	}
 	return json_pack("{s:s, s:s, s:s, s:I, s:b, s:i, s:s, s:o}", "state", journal_state_text(j->state), "answer", answer(j), "version",
-			 j->version, "applied_at", (json_int_t)j->applied_at, "inherited", (int)(j->start_time != t->start_time), "patches",
-			 (int)made(j), "kept_because", j->kept_because, "modules", regions);
+			 escape_shown(j->version), "applied_at", (json_int_t)j->applied_at, "inherited",
+			 (int)(j->start_time != t->start_time), "patches", (int)made(j), "kept_because", escape_shown(j->kept_because),
+			 "modules", regions);
 }
 
 static int print_all(const struct cli *cli, const struct target *t, const struct journal *list, uint32_t count, struct err *e)
