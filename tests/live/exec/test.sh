@@ -136,6 +136,7 @@ expect 126 "Permission denied" exec_plan -- "$work/plan"
 expect 126 "ermission denied" exec_plan -- "$work"
 expect 2 "which plan" repave-apply exec -- true
 expect 2 "takes:" repave-apply exec --plan "$work/plan"
+expect 2 "stdin is" repave-apply exec --strict --plan - -- true
 
 # Static and dynamic, PIE or not.
 for kind in -pie -no-pie -static -static-pie; do
@@ -350,7 +351,12 @@ repave-analyze map -o "$work/cat.rmap" "$cat" >"$work/log" 2>&1 && repave-analyz
 victim=$!
 exec 9>"$work/fifo"
 started "cat alone" cat
-live=$(repave-apply apply --without-unwind --json -p $victim "$work/cat.rplan" | jq .modules[0].address)
+for _ in $(seq 200); do # until it reads: 0 is read
+	case $(cat "/proc/$victim/syscall") in "0 "*) break ;; esac
+	sleep 0.02
+done
+repave-apply apply --without-unwind --json -p $victim "$work/cat.rplan" >"$work/log" 2>&1 || fail "live apply: exit $?"
+live=$(jq .modules[0].address "$work/log")
 "$work/image" "$work/cat.rplan" 0 $victim "$live" >"$work/image.live" || fail "no live image"
 echo text >&9
 exec 9>&-
