@@ -14,7 +14,6 @@
 #define BATCH 4096u /* steps handed on at a time */
 #define PROGRESS_STEPS (UINT64_C(1) << 20)
 #define COMMAND_MAX 4000u
-#define NO_ADDRESS UINT64_MAX
 #define THE_PROCESS 1 /* there is one */
 
 static const char how_to_run[] = "valgrind --tool=lackey -v -v --vex-guest-chase=no --vex-iropt-unroll-thresh=0 --basic-counts=no "
@@ -22,8 +21,9 @@ static const char how_to_run[] = "valgrind --tool=lackey -v -v --vex-guest-chase
 
 /* Address -> place, so that most lines need no search. */
 struct slot {
-	uint64_t address; /* NO_ADDRESS: empty */
+	uint64_t address;
 	struct profile_place place;
+	uint32_t mappings; /* when it was found; 0: empty */
 };
 
 /* A file that was loaded. */
@@ -43,6 +43,7 @@ struct log {
 	VEC(struct loaded) loaded;
 	VEC(uint32_t) numbers; /* in the stream, of modules of `files`; PROFILE_NO_MODULE: not named so far */
 	struct slot *cache;
+	uint32_t mappings;			/* changed so often, plus 1: places that were found before are void */
 	char *announced;			/* file whose load address comes next; owned, NULL: none */
 	uint64_t pid;				/* 0: not seen so far */
 	bool ends_at_branches, unrolls_nothing; /* the options say so */
@@ -102,15 +103,10 @@ static int switch_thread(struct log *l, uint32_t thread)
 
 /* --- where what is --- */
 
-static void forget_places(struct log *l)
-{
-	for (size_t i = 0; i < CACHE_SLOTS; i++)
-		l->cache[i].address = NO_ADDRESS;
-}
-
 static int map_range(struct log *l, uint64_t start, uint64_t end, uint32_t number)
 {
-	forget_places(l);
+	if (++l->mappings == 0)
+		return err_set(l->e, ERR_FORMAT, "%s: more mappings than can be", l->in->name);
 	return start < end ? spaces_map(l->spaces, THE_PROCESS, (raddr){start}, (raddr){end}, number, l->e) : 0;
 }
 
@@ -165,10 +161,10 @@ static int add_step(struct log *l, uint64_t address)
 {
 	struct slot *s = &l->cache[(address * UINT64_C(0x9e3779b97f4a7c15) >> 40) & (CACHE_SLOTS - 1)];
 	int status = l->result.steps++ ? 0 : begin(l);
-	if (!status && s->address != address) {
-		s->address = NO_ADDRESS;
+	if (!status && (s->address != address || s->mappings != l->mappings)) {
 		status = find(l, address, &s->place);
-		s->address = status ? NO_ADDRESS : address;
+		s->address = address;
+		s->mappings = status ? 0 : l->mappings;
 	}
 	if (status)
 		return status;
@@ -191,7 +187,7 @@ static bool read_address(const struct slice *line, uint64_t *ret_address)
 		address = address << 4 | digit;
 	}
 	*ret_address = address;
-	return s > line->at + 3 && address != NO_ADDRESS;
+	return s > line->at + 3;
 }
 
 static void skip_blanks(struct slice *s)
@@ -355,15 +351,13 @@ int lackey_read(struct input *in, struct files *files, int fd, const char *name,
 		struct lackey_result *ret_result, struct err *e)
 {
 	static char event[] = "lackey:superblocks", nothing[] = "";
-	struct log l = {.in = in, .files = files, .options = options, .fd = fd, .name = name, .e = e, .window.thread = 1};
+	struct log l = {.in = in, .files = files, .options = options, .fd = fd, .name = name, .e = e, .mappings = 1, .window.thread = 1};
 	l.info = (struct profile_info){.source = PROFILE_EXACT, .event = event, .kernel = nothing, .cpu = nothing, .command = l.command};
-	l.cache = malloc(CACHE_SLOTS * sizeof *l.cache);
+	l.cache = calloc(CACHE_SLOTS, sizeof *l.cache);
 	l.batch = malloc(BATCH * sizeof *l.batch);
 	int status = l.cache && l.batch ? spaces_new(&l.spaces, e) : no_memory(&l);
-	if (!status) {
-		forget_places(&l);
+	if (!status)
 		status = read_all(&l);
-	}
 	if (!status)
 		status = finish(&l);
 	if (!status)
