@@ -133,11 +133,7 @@ count 1
 rounds "walked"
 pristine "walked"
 count=$(awk '$1 == "walks" { n = $2 } END { print n }' "$work/out")
-<<<<<<< /tmp/h-exits/tests/live/exits/test.sh
 [ "$count" -gt 50 ] || fail "only $count stacks were unwound"
-=======
-[ "$count" -gt 1000 ] || fail "only $count stacks were unwound"
->>>>>>> /tmp/h-exits-work/o.tmp
 [ "$(number .kinds.branch.count)" -gt 1000 ] || fail "no branches out while stacks were unwound"
 finish
 echo "all done in $SECONDS s"
