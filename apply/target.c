@@ -9,9 +9,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #define STATUS_SIZE 8192
@@ -97,19 +99,31 @@ static int read_start_time(pid_t pid, uint64_t *ret_time, struct err *e)
 	return 0;
 }
 
-/* One instance per process: an abstract socket vanishes with its owner however that dies. */
+static int busy(const struct target *t, struct err *e)
+{
+	return err_set(e, ERR_BUSY, "another repave-apply is at work on process %d", t->pid);
+}
+
+#define PID_FS_MAGIC 0x50494446
+
+/*
+ * One instance per process. Locks vanish with their owner however that dies. Since Linux 6.9 a pidfd has an inode of its own, the same in all
+ * namespaces; before that, the task directory is the same for all who see this /proc, and an abstract socket for all in one network namespace.
+ */
 static int take_lock(struct target *t, struct err *e)
 {
 	struct sockaddr_un name = {.sun_family = AF_UNIX};
+	struct statfs fs;
+	bool own_inode = fstatfs(t->pidfd, &fs) == 0 && fs.f_type == PID_FS_MAGIC;
+	if (flock(own_inode ? t->pidfd : t->task_fd, LOCK_EX | LOCK_NB))
+		return errno == EWOULDBLOCK ? busy(t, e) : err_set_errno(e, errno, "lock of process %d", t->pid);
 	int length = snprintf(name.sun_path + 1, sizeof name.sun_path - 1, "repave-apply/%d/%" PRIu64, t->pid, t->start_time);
 	t->lock_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (t->lock_fd < 0)
 		return err_set_errno(e, errno, "lock socket");
 	if (bind(t->lock_fd, (struct sockaddr *)&name, (socklen_t)(sizeof name.sun_family + 1 + (size_t)length)) == 0)
 		return 0;
-	if (errno == EADDRINUSE)
-		return err_set(e, ERR_BUSY, "another repave-apply is at work on process %d", t->pid);
-	return err_set_errno(e, errno, "lock socket");
+	return errno == EADDRINUSE ? busy(t, e) : err_set_errno(e, errno, "lock socket");
 }
 
 /* Of the process with this number: as target_living_task. */

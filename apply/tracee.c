@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -22,6 +23,8 @@
 #define STRANGER_LIMIT 100000000ull
 #define SETTLE_LIMIT 1000000000ull
 #define STORM_ROUNDS 1000
+#define SEIZE_TRIES 2
+#define REAP_MICROSECONDS 5000
 #define HELD_STOP (PTRACE_EVENT_STOP << 16 | SIGTRAP << 8 | 0x7f) /* as waitpid says it of a thread that was interrupted */
 
 uint64_t monotonic_now(void)
@@ -120,9 +123,14 @@ static void enter_stop(struct tracee *tracee, int status)
 
 #define TASK_EXITING 0x4u /* PF_EXITING in the flags of /proc/PID/stat */
 
-/* The thread is still ours from an earlier stop, since letting go of it failed: it is dying, or stuck. Its death is ours to collect. */
+/*
+ * The thread is still ours from an earlier stop, since letting go of it failed: it is dying, or stuck, or it executed another program just then and got
+ * another number. Its death is ours to collect.
+ */
 static int wait_lingering(const struct target *t, pid_t tid, struct err *e)
 {
+	if (tracee_request(PTRACE_INTERRUPT, tid, 0, 0) && errno == ESRCH)
+		return err_set(e, ERR_GONE, "thread %d of process %d was killed", tid, t->pid);
 	for (int i = 0; i < 50; i++) {
 		int status;
 		struct tracee lingering = {.tid = tid};
@@ -169,23 +177,11 @@ static void release_stranger(pid_t tid)
 		tracee_detach(&stranger);
 }
 
-/* 1: attached, 0: the thread is gone or a zombie, negative: error. */
-static int seize(const struct target *t, pid_t tid, struct err *e)
+/* Is it gone or about to go? A leader that has exited stays in the list as a zombie; one that was killed while attached to us is still exiting. */
+static bool is_ending(const struct target *t, pid_t tid)
 {
-	if (tid == t->held)
-		return 1;
-	if (tracee_request(PTRACE_SEIZE, tid, 0, 0) == 0) {
-		/* From here on its number cannot be given to another. */
-		if (target_has_task(t, tid))
-			return 1;
-		release_stranger(tid);
-		return 0;
-	}
-	int cause = errno;
-	if (cause == ESRCH)
-		return 0;
-	/* A leader that has exited stays in the list as a zombie and answers EPERM. */
-	char path[64], text[512];
+	char path[64], text[512], state = 'X';
+	unsigned flags = 0;
 	snprintf(path, sizeof path, "/proc/%d/task/%d/stat", t->pid, tid);
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
 	ssize_t got = fd < 0 ? 0 : read(fd, text, sizeof text - 1);
@@ -193,17 +189,67 @@ static int seize(const struct target *t, pid_t tid, struct err *e)
 		close(fd);
 	text[got > 0 ? got : 0] = 0;
 	const char *name_end = strrchr(text, ')');
-	char state = 'X';
-	unsigned flags = 0;
-	/* One that was killed while attached to us is not a zombie yet, but exiting. */
-	if (!name_end || sscanf(name_end + 1, " %c %*d %*d %*d %*d %*d %u", &state, &flags) != 2 || state == 'Z' || state == 'X' ||
-	    (flags & TASK_EXITING))
-		return 0;
+	return !name_end || sscanf(name_end + 1, " %c %*d %*d %*d %*d %*d %u", &state, &flags) != 2 || state == 'Z' || state == 'X' ||
+	       (flags & TASK_EXITING);
+}
+
+/*
+ * 1: attached, 0: the thread is gone or a zombie, negative: error. EPERM is the answer for zombies too, and a zombie leader may be alive again an instant
+ * later: when another thread executes a program it gets the leader's number.
+ */
+static int seize(const struct target *t, pid_t tid, struct err *e)
+{
+	if (tid == t->held)
+		return 1;
+	int cause = 0;
+	for (unsigned try = 0; try < SEIZE_TRIES; try++) {
+		if (tracee_request(PTRACE_SEIZE, tid, 0, 0) == 0) {
+			/* From here on its number cannot be given to another. */
+			if (target_has_task(t, tid))
+				return 1;
+			release_stranger(tid);
+			return 0;
+		}
+		cause = errno;
+		if (cause == ESRCH || is_ending(t, tid))
+			return 0;
+	}
 	return refuse_seize(t, tid, cause, e);
 }
 
+/*
+ * A thread that executes another program waits until all others are gone, and dead ones that we trace are gone only when we have taken notice. To
+ * attach to that thread waits for it in turn (cred_guard_mutex), for ever. So while we attach, a timer takes notice.
+ */
+static struct tracees *volatile attaching;
+
+static void reap_dead(int signal)
+{
+	const struct tracees *s = attaching;
+	int error = errno;
+	(void)signal;
+	for (uint32_t i = 0; s && i < s->count; i++) {
+		siginfo_t info = {0};
+		/* Stops are told whether one asks for them or not, and must not be taken here: a look first. */
+		if (s->list[i].state != TRACEE_GONE && !waitid(P_PID, (id_t)s->list[i].tid, &info, WEXITED | WNOHANG | WNOWAIT | __WALL) &&
+		    info.si_pid && (info.si_code == CLD_EXITED || info.si_code == CLD_KILLED || info.si_code == CLD_DUMPED))
+			waitid(P_PID, (id_t)s->list[i].tid, &info, WEXITED | WNOHANG | __WALL);
+	}
+	errno = error;
+}
+
+static void watch_attaching(struct tracees *s)
+{
+	const struct itimerval often = {{0, s ? REAP_MICROSECONDS : 0}, {0, s ? REAP_MICROSECONDS : 0}};
+	struct sigaction act = {.sa_handler = reap_dead, .sa_flags = SA_RESTART};
+	attaching = s;
+	if (s)
+		sigaction(SIGALRM, &act, NULL);
+	setitimer(ITIMER_REAL, &often, NULL);
+}
+
 /* Attaches to threads not attached yet; how many, or an error. */
-static int seize_new(struct tracees *s, struct err *e)
+static int seize_listed(struct tracees *s, struct err *e)
 {
 	static pid_t tids[TRACEES_MAX];
 	s->ending = 0;
@@ -226,6 +272,14 @@ static int seize_new(struct tracees *s, struct err *e)
 		s->list[s->count++] = (struct tracee){.tid = tids[i], .state = TRACEE_SEIZED, .held = tids[i] == s->target->held};
 		added++;
 	}
+	return added;
+}
+
+static int seize_new(struct tracees *s, struct err *e)
+{
+	watch_attaching(s);
+	int added = seize_listed(s, e);
+	watch_attaching(NULL);
 	return added;
 }
 

@@ -21,7 +21,8 @@
 #define TRY_PAUSE 20000000ull
 #define RED_ZONE 128u
 #define STACK_WORDS 1024u /* read at a time */
-#define PIN_TRIES 8u	  /* searches more than there are images */
+#define SAME_REASON_TRIES 6u
+#define PIN_TRIES 8u /* searches more than there are images */
 
 /* A word on a stack that leads into an image, and what it becomes. */
 struct rewrite {
@@ -541,10 +542,25 @@ static int free_images(struct undo *u, uint32_t tries, struct undo_report *repor
 	return 0;
 }
 
+/* Why an image stays, and how often in a row that was the answer. */
+struct reason {
+	char text[JOURNAL_REASON_SIZE];
+	uint32_t times;
+};
+
+/* Is there no use in looking again? A thread whose stack cannot be followed may be passing through such a place, as every new thread does. */
+static bool stays_so(const struct undo *u, struct reason *last)
+{
+	last->times = strcmp(last->text, u->why_kept) ? 1 : last->times + 1;
+	memcpy(last->text, u->why_kept, sizeof last->text);
+	return !u->wait && last->times >= SAME_REASON_TRIES;
+}
+
 static int undo_all(struct undo *u, const struct undo_options *options, struct undo_report *report, struct err *e)
 {
 	uint32_t tries = options->tries ? options->tries : 1;
 	int status = prepare(u, e);
+	struct reason last = {0};
 	bool only_staged = u->live && u->live->state == JOURNAL_STAGING && u->journal_count == 1;
 	for (uint32_t n = 0; !status && !only_staged && n < tries; n++) {
 		if (n)
@@ -552,7 +568,7 @@ static int undo_all(struct undo *u, const struct undo_options *options, struct u
 		status = try_once(u, options->max_pause, report, e);
 		if (status == -ERR_BUSY && n + 1 < tries)
 			status = 0;
-		else if (!status && (!u->why_kept[0] || !u->wait))
+		else if (!status && (!u->why_kept[0] || stays_so(u, &last)))
 			break;
 	}
 	if (!status && only_staged) /* nothing leads into it; should it stay, it is not in the way of a next one */

@@ -7,6 +7,8 @@
 # rounds       asks the victim (SIGUSR1, answer "rounds N") and sets $count; fails if it is dead, silent, or ever printed WRONG
 # progress TEXT    fails unless the victim gets on within two seconds
 # pristine [--padding]      text equal to the files, no mapping of ours
+# held STEP VERB [ARG...]   `repave-apply VERB -p $victim` in the background, waiting before that step; sets $tool. 1: it ended before that step.
+#                  Its output goes to $work/tool.log. Let it go on with kill -CONT "$tool"
 # start_asking PROGRAM [ARG...]   as victim, for one that takes commands on standard input and answers each with a line
 # ask COMMAND      sets $answer; fails when it is silent or ever printed WRONG
 # end_asking       its input ends, and so must it, with exit 0
@@ -72,6 +74,18 @@ progress() {
 
 pristine() {
 	"$work/pristine" "$victim" ${2:+"$2"} >"$work/log" 2>&1 || fail "not as it was ($1): $(cat "$work/log")"
+}
+
+held() {
+	local try
+	REPAVE_FAULT=$1:0:19 repave-apply "$2" -p "$victim" --max-pause 60000 "${@:3}" >"$work/tool.log" 2>&1 &
+	tool=$!
+	for ((try = 0; try < 2000; try++)); do
+		grep -q 'State:.T' "/proc/$tool/status" 2>/dev/null && return
+		kill -0 "$tool" 2>/dev/null || return 1
+		sleep 0.005
+	done
+	fail "$2 does not come to step $1"
 }
 
 start_asking() {

@@ -44,16 +44,15 @@ ask state
 
 # at STEP SIGNAL VERB [PLAN]: the tool waits before that step while the process gets the signal
 at() {
-	local tool tries=0
-	REPAVE_FAULT=$1:0:19 repave-apply "$3" -p "$victim" --max-pause 5000 "${@:4}" >"$work/log" 2>&1 &
-	tool=$!
-	until grep -q 'State:.T' "/proc/$tool/status" 2>/dev/null; do
-		kill -0 "$tool" 2>/dev/null && [ $((tries += 1)) -lt 1000 ] || break
-		sleep 0.005
-	done
+	held "$1" "${@:3}"
 	kill -"$2" "$victim"
 	kill -CONT "$tool" 2>/dev/null
-	wait "$tool" || fail "$3 with SIG$2 at step $1: exit $?"
+	wait "$tool"
+	case $? in
+	0) ;;
+	75) run "${@:3}" ;; # it waited for too long
+	*) fail "$3 with SIG$2 at step $1: exit $?" ;;
+	esac
 }
 
 # Ignored: nobody is woken. Steps of the injection, and of the stop.
