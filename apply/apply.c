@@ -113,13 +113,16 @@ static int clear_leftovers(struct apply *a, struct err *e)
 	return target_refresh(a->target, e);
 }
 
-/* Is one of the plan's hooks made: in libgcc_s, or elsewhere (libc)? */
+/*
+ * Is one of the plan's hooks made: in libgcc_s, or in libc? That of a static program would be asked too, but undo could not see who is inside its
+ * unwinder, which has no table of its frames.
+ */
 static bool has_hook(const struct apply *a, bool in_libgcc)
 {
 	for (uint32_t i = 0; i < a->patches.count; i++) {
 		const struct patch *p = &a->patches.list[i];
-		if (p->state == PATCH_WANTED && p->is_hook &&
-		    in_libgcc == (strstr(a->stage.regions[p->region].plan->module.path, "/libgcc_s.so") != NULL))
+		const char *path = a->stage.regions[p->region].plan->module.path;
+		if (p->state == PATCH_WANTED && p->is_hook && strstr(path, in_libgcc ? "/libgcc_s.so" : "/libc.so"))
 			return true;
 	}
 	return false;

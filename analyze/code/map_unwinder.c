@@ -35,14 +35,12 @@ static bool has_personality(const struct image *image)
 }
 
 /*
- * Is an unwinder linked in, and none of those that ask somebody who can be hooked (analyze/emit/stub.h)? One of GCC before 12. Or that of a
- * static program, which has no table of its frames either (.eh_frame_hdr), by which undo would see who is inside the unwinder.
+ * Is an unwinder linked in, and none of those that ask somebody who can be hooked (analyze/emit/stub.h)? One of GCC before 12.
  * A personality routine is what an unwinder calls: where there is none nothing can be thrown.
+ * That of a static program finds moved code in a relaid file, whose own tables tell it; a live one is refused by apply, which finds no hook.
  */
 static bool cannot_be_told(const struct image *image)
 {
-	if (!image->interpreter && !image->needed_count && !imports(image, "", 0))
-		return has_personality(image);
 	if (imports(image, "_dl_find_object", sizeof "_dl_find_object") || exports(image, "_Unwind_Find_FDE"))
 		return false;
 	return imports(image, "dl_iterate_phdr", sizeof "dl_iterate_phdr") && !imports(image, "_Unwind_", 8) && has_personality(image);

@@ -12,7 +12,9 @@ untraced() {
 	done
 }
 
-build_victim ../transparent/calls.c
+cd ../transparent || exit 1
+build_victim calls.c calls_descriptors.c calls_others.c
+cd ../emulate || exit 1
 victim "$work/victim"
 repave-profile record --emulate --seconds 4 --share 1 -p "$victim" -o "$work/blocked.rprof" --json >"$work/log" 2>&1
 case $? in 0 | 1) ;; *) fail "threads that wait: exit $?" ;; esac

@@ -95,11 +95,17 @@ victim=
 
 if g++ -O2 -static -Wl,--build-id -o "$work/static" victim.cc 2>"$work/log"; then
 	repave-analyze map -o "$work/static.rmap" "$work/static" >"$work/log" 2>&1 || fail "map static"
-	repave-analyze why "$work/static" main >"$work/why" 2>"$work/log" || fail "why"
-	grep -q "own-unwinder: " "$work/why" || fail "why does not tell: $(cat "$work/why")"
-	repave-analyze plan --torture 5 -o "$work/plan" "$work/static.rmap" >"$work/log" 2>&1
-	[ $? = 1 ] || fail "a plan for a static program: $(cat "$work/log")"
-	echo "static program: left alone"
+	repave-analyze plan --torture 5 -o "$work/plan" "$work/static.rmap" >"$work/log" 2>&1 || fail "a plan for a static program"
+	"$work/static" >"$work/out" 2>&1 &
+	victim=$!
+	sleep 0.2
+	repave-apply apply -p "$victim" "$work/plan" >"$work/log" 2>&1
+	[ $? = 5 ] && grep -q "exceptions could not pass" "$work/log" || fail "a static program is not refused"
+	figures "static"
+	kill "$victim"
+	wait "$victim" 2>/dev/null
+	victim=
+	echo "static program: refused while it runs"
 else
 	echo "no static libraries: not tried"
 fi
