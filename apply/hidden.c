@@ -6,7 +6,6 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
 enum { PIECE = 1 << 20, PAGE = 4096, PAGEMAP_BATCH = 512, TOP = 1 << 14 };
@@ -39,17 +38,16 @@ static bool search_range(struct search *s, uint64_t at, uint64_t end)
 {
 	while (at < end) {
 		size_t size = end - at < PIECE ? (size_t)(end - at) : PIECE;
-		struct iovec local = {s->piece, size}, remote = {(void *)(uintptr_t)at, size};
-		ssize_t got = process_vm_readv(s->target->pid, &local, 1, &remote, 1, 0);
-		for (ssize_t i = 0; i + 8 <= got; i += 8) {
+		size_t got = target_read_some(s->target, (raddr){at}, s->piece, size);
+		for (size_t i = 0; i + 8 <= got; i += 8) {
 			uint64_t word = load_u64(s->piece + i);
-			if (leads_into_image(s, word) && s->judge->may_live(s->judge->context, (raddr){at + (uint64_t)i}, (raddr){word})) {
-				s->found.v = at + (uint64_t)i;
+			if (leads_into_image(s, word) && s->judge->may_live(s->judge->context, (raddr){at + i}, (raddr){word})) {
+				s->found.v = at + i;
 				return true;
 			}
 		}
 		/* A page that cannot be read (gone, or guarded) holds nothing that the target could use either. */
-		at += got > 0 ? ((uint64_t)got + PAGE - 1) & ~(uint64_t)(PAGE - 1) : PAGE;
+		at += got ? (got + PAGE - 1) & ~(uint64_t)(PAGE - 1) : PAGE;
 	}
 	return false;
 }
@@ -99,8 +97,7 @@ static bool is_tcb_of_thread(const struct search *s, uint64_t address)
 static bool is_stack_of_ended_thread(const struct search *s, const struct procmap *m)
 {
 	uint64_t size = m->end.v - m->start.v < TOP ? m->end.v - m->start.v : TOP, at = m->end.v - size;
-	struct iovec local = {s->piece, size}, remote = {(void *)(uintptr_t)at, size};
-	if (m->inode || process_vm_readv(s->target->pid, &local, 1, &remote, 1, 0) != (ssize_t)size)
+	if (m->inode || target_read_some(s->target, (raddr){at}, s->piece, size) != size)
 		return false;
 	for (uint64_t i = 0; i + 24 <= size; i += 8) {
 		if (load_u64(s->piece + i) == at + i && load_u64(s->piece + i + 16) == at + i)
@@ -138,7 +135,7 @@ int hidden_find(const struct target *t, const struct hidden_range *images, uint3
 		s.low.v = images[i].start.v < s.low.v ? images[i].start.v : s.low.v;
 		s.high.v = images[i].end.v > s.high.v ? images[i].end.v : s.high.v;
 	}
-	snprintf(path, sizeof path, "/proc/%d/pagemap", (int)t->pid);
+	snprintf(path, sizeof path, "/proc/%d/pagemap", (int)t->task);
 	s.pagemap = open(path, O_RDONLY | O_CLOEXEC);
 	find(&s);
 	if (s.pagemap >= 0)

@@ -169,7 +169,7 @@ static uint64_t mapping_end(const struct target *t, uint64_t address, uint64_t m
 static size_t read_words(const struct target *t, uint64_t low, uint64_t high, void *buffer)
 {
 	struct iovec local = {buffer, high - low}, remote = {(void *)(uintptr_t)low, high - low};
-	ssize_t got = process_vm_readv(t->pid, &local, 1, &remote, 1, 0);
+	ssize_t got = process_vm_readv(t->task, &local, 1, &remote, 1, 0);
 	return got < 0 ? target_read_some(t, (raddr){low}, buffer, high - low) / 8 : (size_t)got / 8;
 }
 

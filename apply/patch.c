@@ -146,9 +146,9 @@ static int read_batch(const struct target *t, struct patch_set *set, const uint3
 		set->local[i] = (struct iovec){set->read_back + i * PLAN_PATCH_SIZE, PLAN_PATCH_SIZE};
 		set->remote[i] = (struct iovec){(void *)(uintptr_t)set->list[batch[i]].at.v, PLAN_PATCH_SIZE};
 	}
-	if (process_vm_readv(t->pid, set->local, count, set->remote, count, 0) == (ssize_t)(count * PLAN_PATCH_SIZE))
+	if (process_vm_readv(t->task, set->local, count, set->remote, count, 0) == (ssize_t)(count * PLAN_PATCH_SIZE))
 		return 0;
-	/* Code that may be executed but not read; or the leader has exited. */
+	/* Code that may be executed but not read. */
 	for (uint32_t i = 0; i < count; i++) {
 		int status = target_read(t, set->list[batch[i]].at, set->read_back + i * PLAN_PATCH_SIZE, PLAN_PATCH_SIZE, e);
 		if (status)

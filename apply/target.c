@@ -207,7 +207,7 @@ static int open_target(struct target *t, struct err *e)
 
 int target_open(pid_t pid, struct target *ret_target, struct err *e)
 {
-	struct target t = {.pid = pid, .pidfd = -1, .mem_fd = -1, .task_fd = -1, .lock_fd = -1};
+	struct target t = {.pid = pid, .task = pid, .pidfd = -1, .mem_fd = -1, .task_fd = -1, .lock_fd = -1};
 	if (pid <= 0)
 		return err_set(e, ERR_USAGE, "%d is not a process number", pid);
 	int status = open_target(&t, e);
@@ -238,6 +238,8 @@ int target_refresh(struct target *t, struct err *e)
 		return status;
 	procmaps_free(&t->maps);
 	t->maps = maps;
+	pid_t task = living_task(t->pid);
+	t->task = task ? task : t->task;
 	return 0;
 }
 

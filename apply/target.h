@@ -18,6 +18,7 @@
 
 struct target {
 	pid_t pid;
+	pid_t task; /* a thread that had the memory at the last target_refresh: the first, unless it has exited */
 	int pidfd, mem_fd, task_fd, lock_fd;
 	uint64_t start_time;  /* clock ticks after boot, /proc/PID/stat field 22 */
 	bool seccomp_filter;  /* injected calls need PTRACE_O_SUSPEND_SECCOMP */

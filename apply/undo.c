@@ -264,7 +264,7 @@ static int rewrite_batch(const struct undo *u, uint32_t first, uint32_t count, s
 		remote[i] = (struct iovec){(void *)(uintptr_t)r->slot.v, sizeof r->value};
 	}
 	fault_step();
-	if (process_vm_writev(u->target->pid, local, count, remote, count, 0) == (ssize_t)(count * sizeof(uint64_t)))
+	if (process_vm_writev(u->target->task, local, count, remote, count, 0) == (ssize_t)(count * sizeof(uint64_t)))
 		return 0;
 	int status = 0;
 	for (uint32_t i = 0; !status && i < count; i++)
@@ -374,7 +374,7 @@ static int try_once(struct undo *u, uint64_t limit, struct undo_report *report, 
 		return status;
 	stack_close(u->unwinder);
 	u->unwinder = NULL;
-	status = stack_open(u->target->pid, &u->target->maps, &u->unwinder, e);
+	status = stack_open(u->target->task, &u->target->maps, &u->unwinder, e);
 	if (!status)
 		status = tracees_stop(&u->threads, limit, e);
 	if (status)

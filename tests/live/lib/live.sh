@@ -4,7 +4,8 @@
 # fail TEXT    says what went wrong and ends the test
 # build_lib    makes $work/handplan and $work/pristine
 # victim PROGRAM [ARG...]   starts it, sets $victim; its output goes to $work/out
-# rounds       asks the victim (SIGUSR1, answer "rounds N") and sets $count; fails if it is dead, silent, or ever printed WRONG
+# rounds       asks the victim (SIGUSR1, answer "rounds N") and sets $count; fails if it is dead, ever printed WRONG, or is silent for
+#              $PATIENCE (400) hundredths of a second
 # progress TEXT    fails unless the victim gets on within two seconds
 # pristine [--padding]      text equal to the files, no mapping of ours
 # held STEP VERB [ARG...]   `repave-apply VERB -p $victim` in the background, waiting before that step; sets $tool. 1: it ended before that step.
@@ -51,7 +52,7 @@ rounds() {
 	kill -0 "$victim" 2>/dev/null || fail "the victim is dead ($1)"
 	before=$(wc -l <"$work/out")
 	kill -USR1 "$victim"
-	for _ in $(seq 400); do
+	for _ in $(seq "${PATIENCE:-400}"); do
 		[ "$(wc -l <"$work/out")" -gt "$before" ] && break
 		sleep 0.01
 	done

@@ -7,6 +7,7 @@
 #include "formats/base/file.h"
 #include "formats/base/procmaps.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -49,11 +50,26 @@ static void compare(int mem, const struct procmap *m, bool padding)
 	file_data_free(&file);
 }
 
+/* Through any thread: the first may have exited. */
+static int open_memory(pid_t pid)
+{
+	char path[64];
+	int memory = -1;
+	snprintf(path, sizeof path, "/proc/%d/task", pid);
+	DIR *tasks = opendir(path);
+	for (struct dirent *entry; memory < 0 && tasks && (entry = readdir(tasks));) {
+		snprintf(path, sizeof path, "/proc/%d/task/%.20s/mem", pid, entry->d_name);
+		memory = open(path, O_RDONLY);
+	}
+	if (tasks)
+		closedir(tasks);
+	return memory;
+}
+
 int main(int argc, char **argv)
 {
 	struct procmaps maps;
 	struct err e;
-	char path[64];
 	if (argc < 2)
 		return 2;
 	pid_t pid = atoi(argv[1]);
@@ -61,8 +77,7 @@ int main(int argc, char **argv)
 		printf("%s\n", e.text);
 		return 1;
 	}
-	snprintf(path, sizeof path, "/proc/%d/mem", pid);
-	int mem = open(path, O_RDONLY);
+	int mem = open_memory(pid);
 	for (size_t i = 0; i < maps.count; i++) {
 		const struct procmap *m = &maps.maps[i];
 		if (m->execute && m->inode && !m->shared)
