@@ -49,7 +49,7 @@ expect() {
 # gone: every helper has ended
 gone() {
 	local try
-	for try in $(seq 100); do
+	for try in $(seq 1000); do
 		pgrep -f "^repave-apply exec --report $report" >/dev/null || return
 		sleep 0.02
 	done
