@@ -177,30 +177,45 @@ static int map_if_possible(struct exact *x, const struct module_identity *module
 	return status;
 }
 
-/* What unwinders ask must be part of what is applied, though it is never hot (exceptions pass through moved code): libgcc_s, and libc. */
-static bool is_asked_by_unwinders(const char *path)
+static const char libgcc_name[] = "/libgcc_s.so", libc_name[] = "/libc.so.6";
+
+static bool is_named(const char *path, const char *name)
 {
-	return path && (strstr(path, "/libgcc_s.so") || strstr(path, "/libc.so.6"));
+	return path && strstr(path, name);
 }
 
-static int map_unwinders(struct exact *x, struct err *e)
+/* Maps the first file of that name that the process executes. */
+static int map_named(struct exact *x, const struct procmaps *maps, const char *name, bool *ret_found, struct err *e)
+{
+	*ret_found = false;
+	for (size_t i = 0; i < maps->count; i++) {
+		const struct procmap *m = &maps->maps[i];
+		struct module_identity module;
+		struct elfhead head;
+		if (!m->execute || !is_named(m->path, name) || identity_of_mapping(x->options->pid, m, maps, &module, &head, NULL))
+			continue;
+		*ret_found = true;
+		int status = map_if_possible(x, &module, e);
+		module_free(&module);
+		return status;
+	}
+	return 0;
+}
+
+/*
+ * What unwinders ask must be part of what is applied, though it is never hot (exceptions pass through moved code): libgcc_s, and libc where that is
+ * not loaded.
+ */
+static int map_unwinder(struct exact *x, bool has_libc, struct err *e)
 {
 	struct procmaps maps;
+	bool found;
 	int status = procmaps_read(x->options->pid, &maps, e);
 	if (status)
 		return status;
-	for (size_t i = 0; !status && i < maps.count; i++) {
-		const struct procmap *m = &maps.maps[i];
-		struct module_identity module;
-		struct elfhead head;
-		if (!m->execute || !is_asked_by_unwinders(m->path) ||
-		    (i && !strcmp(maps.maps[i - 1].path, m->path) && maps.maps[i - 1].execute))
-			continue;
-		if (identity_of_mapping(x->options->pid, m, &maps, &module, &head, NULL))
-			continue;
-		status = map_if_possible(x, &module, e);
-		module_free(&module);
-	}
+	status = map_named(x, &maps, libgcc_name, &found, e);
+	if (!status && !found && !has_libc)
+		status = map_named(x, &maps, libc_name, &found, e);
 	procmaps_free(&maps);
 	return status;
 }
@@ -219,13 +234,16 @@ static int make_maps(struct exact *x, struct err *e)
 		if (profile.samples[i].module < profile.module_count)
 			weight[profile.samples[i].module]++;
 	/* What the planner would leave out needs no map. */
+	bool has_libc = false;
 	for (size_t i = 0; !status && i < profile.module_count; i++)
-		if (weight[i] * 500 >= profile.sample_count && !is_asked_by_unwinders(profile.modules[i].path))
+		if (weight[i] * 500 >= profile.sample_count && !is_named(profile.modules[i].path, libgcc_name)) {
+			has_libc |= is_named(profile.modules[i].path, libc_name);
 			status = map_if_possible(x, &profile.modules[i], e);
+		}
 	free(weight);
 	profile_free(&profile);
 	if (!status)
-		status = map_unwinders(x, e);
+		status = map_unwinder(x, has_libc, e);
 	if (!status && !x->maps.count)
 		status = err_set(e, ERR_REFUSED, "process %d executes no file that can be mapped", x->options->pid);
 	return status;
