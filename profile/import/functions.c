@@ -7,21 +7,18 @@
 #include "profile/identity.h"
 #include "profile/idmap.h"
 #include "profile/import/frames.h"
+#include "profile/import/sections.h"
+#include "profile/import/stubs.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
-enum { SECTION_SIZE = 64, SYMBOL_SIZE = 24, NAME_MAX_SIZE = 4096, STUBS_MAX = 8, ALIAS_SIZE = 2 * NAME_MAX_SIZE + 32 };
-enum { SECTION_SYMTAB = 2, FLAG_ALLOC = 2, FLAG_EXECUTE = 4, INDEX_ABSOLUTE = 0xfff1 };
+enum { SYMBOL_SIZE = 24, NAME_MAX_SIZE = 4096, ALIAS_SIZE = 2 * NAME_MAX_SIZE + 32, INDEX_ABSOLUTE = 0xfff1 };
 enum { SYMBOL_NONE = 0, SYMBOL_FUNCTION = 2, SYMBOL_SECTION = 3, SYMBOL_FILE = 4, SYMBOL_IFUNC = 10 };
 
 static const char fde_prefix[] = "__BOLT_FDE_FUNCat";
-
-struct section {
-	uint32_t name, type, link;
-	uint64_t flags, address, offset, size;
-};
+static const char stub_suffix[] = "@PLT";
 
 struct symbol {
 	uint64_t address, size;
@@ -35,6 +32,7 @@ struct alias {
 	uint64_t hash; /* of the text as it is written */
 	const char *name, *file;
 	uint32_t number; /* 0 = global */
+	bool is_stub;
 	uint64_t start;
 };
 
@@ -44,60 +42,11 @@ struct functions {
 	struct elfhead head;
 	VEC(struct function) list; /* sorted by start */
 	VEC(struct alias) aliases; /* sorted by hash */
-	VEC(struct section) sections;
-	uint16_t section_names;			/* index of the section with their names */
-	const struct section *stubs[STUBS_MAX]; /* into sections, while they are there */
-	size_t stub_count;
+	struct sections sections;
 	VEC(struct symbol) symbols;
 };
 
 /* --- reading symbols --- */
-
-static void read_sections(struct functions *f)
-{
-	struct reader r = reader_of(f->file.data, f->file.size);
-	read_bytes(&r, 40);
-	uint64_t table = read_u64(&r);
-	read_bytes(&r, 10);
-	uint16_t entry = read_u16(&r), count = read_u16(&r);
-	f->section_names = read_u16(&r);
-	if (r.failed || entry != SECTION_SIZE || table > f->file.size || count > (f->file.size - table) / SECTION_SIZE)
-		return; /* no table of sections: as good as stripped */
-	r = reader_of(f->file.data + table, (size_t)count * SECTION_SIZE);
-	if (vec_reserve(&f->sections, count))
-		return;
-	for (uint16_t i = 0; i < count; i++) {
-		struct section s = {.name = read_u32(&r)};
-		s.type = read_u32(&r);
-		s.flags = read_u64(&r);
-		s.address = read_u64(&r);
-		s.offset = read_u64(&r);
-		s.size = read_u64(&r);
-		s.link = read_u32(&r);
-		read_bytes(&r, 20);
-		f->sections.data[f->sections.count++] = s;
-	}
-}
-
-static bool inside(const struct functions *f, const struct section *s)
-{
-	return s->offset <= f->file.size && s->size <= f->file.size - s->offset;
-}
-
-/* NULL when it passes the end of the table or is absurdly long. */
-static const char *name_at(const struct functions *f, const struct section *strings, uint32_t offset)
-{
-	if (offset >= strings->size)
-		return NULL;
-	const char *name = (const char *)f->file.data + strings->offset + offset;
-	uint64_t left = strings->size - offset;
-	return memchr(name, 0, left < NAME_MAX_SIZE ? (size_t)left : NAME_MAX_SIZE) ? name : NULL;
-}
-
-static const struct section *section_of(const struct functions *f, uint16_t index)
-{
-	return index && index < f->sections.count ? &f->sections.data[index] : NULL;
-}
 
 static int read_symbols(struct functions *f, const struct section *table, const struct section *strings, struct err *e)
 {
@@ -108,21 +57,24 @@ static int read_symbols(struct functions *f, const struct section *table, const 
 		uint8_t info = read_u8(&r);
 		read_u8(&r);
 		uint16_t index = read_u16(&r);
-		struct symbol s = {.address = read_u64(&r), .name = name_at(f, strings, name_offset), .index = i, .local = !(info >> 4)};
+		struct symbol s = {.address = read_u64(&r),
+				   .name = sections_string(&f->sections, strings, name_offset),
+				   .index = i,
+				   .local = !(info >> 4)};
 		s.size = read_u64(&r);
 		unsigned type = info & 15;
-		const struct section *section = section_of(f, index);
+		const struct section *section = sections_get(&f->sections, index);
 		if (!s.name)
 			continue;
 		if (type == SYMBOL_FILE) {
 			file = *s.name && strcmp(s.name, "ld-temp.o") != 0 ? s.name : NULL;
 			continue;
 		}
-		bool in_memory = index == INDEX_ABSOLUTE || (section && (section->flags & FLAG_ALLOC));
+		bool in_memory = index == INDEX_ABSOLUTE || (section && (section->flags & SECTION_FLAG_ALLOC));
 		if (!index || !in_memory || !s.address || !*s.name || type == SYMBOL_SECTION)
 			continue;
 		s.is_function = type == SYMBOL_FUNCTION || type == SYMBOL_IFUNC;
-		s.is_code = section && (section->flags & FLAG_EXECUTE) && (s.is_function || type == SYMBOL_NONE);
+		s.is_code = section && (section->flags & SECTION_FLAG_EXECUTE) && (s.is_function || type == SYMBOL_NONE);
 		s.file = s.local && s.is_function ? file : NULL;
 		if (vec_push(&f->symbols, s))
 			return err_set(e, ERR_MEMORY, "no memory for symbols");
@@ -154,7 +106,8 @@ static size_t alias_text(const struct alias *a, char *text)
 	char number[16] = "";
 	if (a->number)
 		snprintf(number, sizeof number, "/%" PRIu32, a->number);
-	return (size_t)snprintf(text, ALIAS_SIZE, "%s%s%s%s", a->name, a->file ? "/" : "", a->file ? a->file : "", number);
+	return (size_t)snprintf(text, ALIAS_SIZE, "%s%s%s%s%s", a->name, a->file ? "/" : "", a->file ? a->file : "", number,
+				a->is_stub ? stub_suffix : "");
 }
 
 /* The next number of this key. */
@@ -219,24 +172,26 @@ static int by_start(const void *left, const void *right)
 	return !a->name - !b->name; /* one with a name first */
 }
 
-/* Linkage stubs (.plt, .plt.got, .plt.sec): llvm-bolt has no function with a profile there, whatever the FDE says. */
-static void find_stubs(struct functions *f)
+/* The PLT's own FDE makes no function: its stubs are functions, one by one. */
+static bool is_linkage(const struct functions *f, uint64_t address)
 {
-	const struct section *names = section_of(f, f->section_names);
-	for (size_t i = 0; names && inside(f, names) && i < f->sections.count; i++) {
-		const struct section *s = &f->sections.data[i];
-		const char *name = s->flags & FLAG_EXECUTE ? name_at(f, names, s->name) : NULL;
-		if (name && !strncmp(name, ".plt", 4) && f->stub_count < STUBS_MAX)
-			f->stubs[f->stub_count++] = s;
-	}
+	const struct section *section = sections_of_code(&f->sections, address);
+	return section && sections_is_linkage(&f->sections, section);
 }
 
-static bool is_stub(const struct functions *f, uint64_t address)
+/* Symbols without a size reach to the next function, or to the end of their section; nothing overlaps. */
+static void set_ends(struct functions *f)
 {
-	for (size_t i = 0; i < f->stub_count; i++)
-		if (address >= f->stubs[i]->address && address - f->stubs[i]->address < f->stubs[i]->size)
-			return true;
-	return false;
+	for (size_t i = 0; i < f->list.count; i++) {
+		struct function *a = &f->list.data[i];
+		uint64_t limit = i + 1 < f->list.count ? f->list.data[i + 1].start : UINT64_MAX;
+		const struct section *section = a->end == a->start ? sections_of_code(&f->sections, a->start) : NULL;
+		if (section)
+			a->end = section->address + section->size;
+		else if (a->end == a->start && limit != UINT64_MAX)
+			a->end = limit;
+		a->end = a->end > limit ? limit : a->end;
+	}
 }
 
 /* FDEs make functions where no symbol does, and lengthen those that say less. */
@@ -250,21 +205,59 @@ static int add_frames(struct functions *f, const struct frame *frames, size_t co
 		struct function *before = next ? &f->list.data[next - 1] : NULL;
 		if (before && before->start == start)
 			before->end = end > before->end ? end : before->end;
-		else if ((before && start < before->end) || is_stub(f, start))
+		else if ((before && start < before->end) || is_linkage(f, start))
 			continue;
 		else if (vec_push(&f->list, (struct function){.start = start, .end = end}))
 			return -1;
 	}
 	if (f->list.count)
 		qsort(f->list.data, f->list.count, sizeof *f->list.data, by_start);
-	/* Symbols without a size reach to the next function; nothing overlaps. */
-	for (size_t i = 0; i + 1 < f->list.count; i++) {
-		struct function *a = &f->list.data[i];
-		uint64_t limit = f->list.data[i + 1].start;
-		if (a->end == a->start || a->end > limit)
-			a->end = limit;
-	}
+	set_ends(f);
 	return 0;
+}
+
+/* The last function that begins at or before `address`, or NULL. */
+static const struct function *last_before(const struct functions *f, uint64_t address)
+{
+	size_t low = 0, high = f->list.count;
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+		if (f->list.data[middle].start <= address)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low ? &f->list.data[low - 1] : NULL;
+}
+
+static bool is_free(const struct functions *f, const struct stub *stub)
+{
+	const struct function *before = last_before(f, stub->start + stub->size - 1);
+	return !before || before->end <= stub->start;
+}
+
+/* Stubs are functions where nothing else is. Those of one name: the first has it. */
+static int add_stubs(struct functions *f, const struct stub *stubs, size_t count)
+{
+	VEC(struct function) added = {0};
+	int failed = vec_reserve(&added, count);
+	for (size_t i = 0; !failed && i < count; i++) {
+		struct alias alias = {.name = stubs[i].name, .is_stub = true, .start = stubs[i].start};
+		char text[ALIAS_SIZE];
+		alias.hash = hash_of(text, alias_text(&alias, text));
+		if (!is_free(f, &stubs[i]))
+			continue;
+		added.data[added.count++] = (struct function){
+		    .start = stubs[i].start, .end = stubs[i].start + stubs[i].size, .name = stubs[i].name, .is_stub = true};
+		failed = vec_push(&f->aliases, alias);
+	}
+	failed = failed || vec_reserve(&f->list, added.count);
+	for (size_t i = 0; !failed && i < added.count; i++)
+		f->list.data[f->list.count++] = added.data[i];
+	vec_free(&added);
+	if (!failed && f->list.count)
+		qsort(f->list.data, f->list.count, sizeof *f->list.data, by_start);
+	return failed;
 }
 
 static int by_hash(const void *left, const void *right)
@@ -277,12 +270,12 @@ static int by_hash(const void *left, const void *right)
 
 static int read_names(struct functions *f, struct err *e)
 {
-	for (size_t i = 0; i < f->sections.count; i++) {
-		const struct section *table = &f->sections.data[i];
-		if (table->type != SECTION_SYMTAB || table->link >= f->sections.count)
+	for (size_t i = 0; i < f->sections.list.count; i++) {
+		const struct section *table = &f->sections.list.data[i];
+		if (table->type != SECTION_SYMTAB || table->link >= f->sections.list.count)
 			continue;
-		const struct section *strings = &f->sections.data[table->link];
-		if (!inside(f, table) || !inside(f, strings))
+		const struct section *strings = &f->sections.list.data[table->link];
+		if (!sections_inside(&f->sections, table) || !sections_inside(&f->sections, strings))
 			return err_set(e, ERR_FORMAT, "%s: the symbol table passes the end of the file", f->module.path);
 		int status = read_symbols(f, table, strings, e);
 		if (status)
@@ -293,8 +286,6 @@ static int read_names(struct functions *f, struct err *e)
 		qsort(f->symbols.data, f->symbols.count, sizeof *f->symbols.data, by_address);
 	int failed = make_functions(f, &numbers);
 	idmap_free(&numbers);
-	if (f->aliases.count)
-		qsort(f->aliases.data, f->aliases.count, sizeof *f->aliases.data, by_hash);
 	return failed ? err_set(e, ERR_MEMORY, "no memory for functions") : 0;
 }
 
@@ -305,10 +296,22 @@ static int read_frames(struct functions *f, struct err *e)
 	int status = frames_read(f->file.data, f->file.size, &f->head, &frames, &count, e);
 	if (status)
 		return status;
-	find_stubs(f);
 	if (add_frames(f, frames, count))
 		status = err_set(e, ERR_MEMORY, "no memory for functions");
 	free(frames);
+	return status;
+}
+
+static int read_stubs(struct functions *f, struct err *e)
+{
+	struct stub *stubs;
+	size_t count;
+	int status = stubs_read(&f->sections, &stubs, &count, e);
+	if (status)
+		return status;
+	if (add_stubs(f, stubs, count))
+		status = err_set(e, ERR_MEMORY, "no memory for functions");
+	free(stubs);
 	return status;
 }
 
@@ -320,14 +323,18 @@ int functions_read(const char *path, struct functions **ret_functions, struct er
 	int status = identity_of_path(path, &f->module, &f->head, e);
 	if (!status)
 		status = file_read(path, &f->file, e);
-	if (!status) {
-		read_sections(f);
+	if (!status)
+		status = sections_read(f->file.data, f->file.size, &f->sections, e);
+	if (!status)
 		status = read_names(f, e);
-	}
 	if (!status)
 		status = read_frames(f, e);
+	if (!status)
+		status = read_stubs(f, e);
+	if (f->aliases.count)
+		qsort(f->aliases.data, f->aliases.count, sizeof *f->aliases.data, by_hash);
 	vec_free(&f->symbols);
-	vec_free(&f->sections);
+	sections_free(&f->sections);
 	if (status) {
 		functions_free(f);
 		return status;
@@ -343,7 +350,7 @@ void functions_free(struct functions *f)
 	vec_free(&f->list);
 	vec_free(&f->aliases);
 	vec_free(&f->symbols);
-	vec_free(&f->sections);
+	sections_free(&f->sections);
 	module_free(&f->module);
 	file_data_free(&f->file);
 	free(f);
@@ -358,15 +365,7 @@ const struct module_identity *functions_module(const struct functions *f)
 
 const struct function *functions_at(const struct functions *f, vaddr address)
 {
-	size_t low = 0, high = f->list.count;
-	while (low < high) {
-		size_t middle = low + (high - low) / 2;
-		if (f->list.data[middle].start <= address.v)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	const struct function *found = low ? &f->list.data[low - 1] : NULL;
+	const struct function *found = last_before(f, address.v);
 	return found && address.v < found->end ? found : NULL;
 }
 
@@ -435,4 +434,6 @@ void functions_put_name(const struct function *function, bool escaped, struct wr
 	}
 	if (function->number)
 		write_bytes(w, number, (size_t)snprintf(number, sizeof number, "/%" PRIu32, function->number));
+	if (function->is_stub)
+		write_bytes(w, stub_suffix, sizeof stub_suffix - 1);
 }

@@ -1,10 +1,11 @@
 /*
  * functions: the functions of one ELF file under the names that llvm-bolt 16 gives them, for BOLT's profile formats.
  *
- * From .symtab and the FDEs of .eh_frame. Names, as observed with that version (.dynsym is not looked at):
+ * From .symtab, the FDEs of .eh_frame and the linkage stubs. Names, as observed with that version (.dynsym only names stubs):
  *   a global symbol           its name
  *   a local symbol            name/N, and name/FILE/N where a file symbol precedes; N counts equal names by address, from 1
- *   an FDE without a symbol   __BOLT_FDE_FUNCat and the address in lower-case hex; none in .plt and its like, which have no profile
+ *   an FDE without a symbol   __BOLT_FDE_FUNCat and the address in lower-case hex; none in .plt and its like
+ *   a linkage stub            the name of what it leads to, and @PLT
  */
 #ifndef PROFILE_IMPORT_FUNCTIONS_H
 #define PROFILE_IMPORT_FUNCTIONS_H
@@ -24,6 +25,7 @@ struct function {
 	uint64_t start, end; /* vaddr, [start, end) */
 	const char *name;    /* into the file; NULL: an FDE without a symbol */
 	uint32_t number;     /* of a local symbol, 0 = global */
+	bool is_stub;	     /* a linkage stub of the function `name` */
 };
 
 /* ERR_MISSING, ..., ERR_FORMAT, ERR_UNSUPPORTED: as elfhead_read; a file without symbols or FDEs is no error. */

@@ -73,6 +73,23 @@ static void functions_have_the_names_that_bolt_gives_them(void **state)
 	writer_free(&w);
 }
 
+/* cmocka is a shared library: calls of it go through a stub, which is a function of its own and no part of _init, whose symbol has no size. */
+static void stubs_are_functions_named_after_where_they_lead(void **state)
+{
+	(void)state;
+	static const char name[] = "_cmocka_run_group_tests@PLT";
+	struct writer w = {0};
+	vaddr start = start_of(name), none;
+	const struct function *f = functions_at(functions, (vaddr){start.v + 5});
+	assert_non_null(f);
+	assert_true(f->start == start.v && f->is_stub && (f->end == start.v + 8 || f->end == start.v + 16));
+	functions_put_name(f, true, &w);
+	assert_int_equal(w.size, sizeof name - 1);
+	assert_memory_equal(w.data, name, w.size);
+	writer_free(&w);
+	assert_false(functions_find(functions, "main@PLT", 8, &none));
+}
+
 /* A stock program has no symbols; its FDEs are functions. */
 static void stripped_file_has_the_names_of_its_frames(void **state)
 {
@@ -269,6 +286,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(functions_have_the_names_that_bolt_gives_them),
+	    cmocka_unit_test(stubs_are_functions_named_after_where_they_lead),
 	    cmocka_unit_test(stripped_file_has_the_names_of_its_frames),
 	    cmocka_unit_test(branches_are_resolved_and_their_kind_is_known),
 	    cmocka_unit_test(plain_samples_are_counts),
