@@ -1,4 +1,4 @@
-#include "apply/journal.h"
+#include "apply/journal_parts.h"
 
 #include "apply/version.h"
 #include "formats/base/hash.h"
@@ -37,6 +37,8 @@ void journal_free(struct journal *j)
 	free(j->regions);
 	free(j->patches);
 	free(j->runs);
+	free(j->functions);
+	free(j->strings);
 	*j = (struct journal){0};
 }
 
@@ -91,6 +93,8 @@ int journal_build(const struct stage *s, const struct patch_set *patches, uint64
 			j.patches[j.patch_count++] = patches->list[i];
 	}
 	j.dropped[PATCH_WANTED] = 0;
+	if (!status)
+		status = journal_build_names(s, &j, e);
 	if (status)
 		journal_free(&j);
 	else
@@ -146,6 +150,7 @@ static void encode_body(struct writer *w, const struct journal *j)
 		write_u64(w, j->regions[i].counters.v);
 		write_u64(w, j->regions[i].counters_mapped);
 	}
+	journal_encode_names(w, j);
 }
 
 int journal_encode(const struct journal *j, struct writer *w, struct err *e)
@@ -282,7 +287,9 @@ static int decode_body(struct reader *r, struct journal *j, struct err *e)
 		status = decode_patches(r, j, e);
 	if (!status)
 		status = decode_runs(r, j, e);
-	return status ? status : decode_counters(r, j, e);
+	if (!status)
+		status = decode_counters(r, j, e);
+	return status ? status : journal_decode_names(r, j, e);
 }
 
 /* Magic, version and lengths; returns the total length through ret_total. */

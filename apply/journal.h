@@ -16,7 +16,7 @@
 
 #define JOURNAL_MAGIC "RePaveJ1"
 #define JOURNAL_MAJOR 1
-#define JOURNAL_MINOR 1
+#define JOURNAL_MINOR 2
 #define JOURNAL_REASON_SIZE 128
 #define JOURNAL_FREEING "about to be freed" /* the reason until the image is gone or a better one is known */
 
@@ -44,6 +44,15 @@ struct journal_region {
 	uint64_t counters_mapped; /* 0: none */
 	uint32_t functions, left_out;
 	uint32_t first_run, run_count; /* into runs */
+	/* Since 1.2, zero before. As in formats/plan.h, region offsets into the data. */
+	uint32_t fde_table, fde_count, eh_frame, eh_frame_size;
+	uint32_t first_function, function_count; /* into functions */
+};
+
+/* A function that has code in an image. Sorted by start within its region. */
+struct journal_function {
+	uint32_t start, size; /* text offset, bytes of the original */
+	uint32_t name;	      /* offset into strings; 0: none */
 };
 
 struct journal {
@@ -56,7 +65,9 @@ struct journal {
 	struct journal_region *regions;
 	struct patch *patches; /* sorted; PATCH_WANTED, or PATCH_PC_INSIDE for one that was not made; `function` is not kept */
 	struct plan_run *runs;
-	uint32_t region_count, patch_count, run_count;
+	struct journal_function *functions;
+	char *strings; /* NULL when string_size is 0; else it begins and ends with a zero */
+	uint32_t region_count, patch_count, run_count, function_count, string_size;
 	uint32_t dropped[PATCH_STATE_COUNT]; /* patches that were not made, by reason */
 };
 

@@ -1,4 +1,5 @@
 #include "apply/journal.h"
+#include "formats/base/hash.h"
 
 #include <stdarg.h>
 #include <stddef.h>
@@ -27,12 +28,23 @@ static void sample(struct journal *j, struct journal_region *region, struct patc
 	    .functions = 2,
 	    .left_out = 1,
 	    .run_count = 2,
+	    .data_mapped = 0x1000,
+	    .data_size = 0x100,
+	    .fde_table = 0x1000,
+	    .fde_count = 2,
+	    .eh_frame = 0x1010,
+	    .eh_frame_size = 0xf0,
+	    .function_count = 2,
 	};
 	patches[0] = (struct patch){.at = {0x11010}, .original = {1, 2, 3, 4, 5}, .written = {0xe9, 1, 2, 3, 4}};
 	patches[1] =
 	    (struct patch){.at = {0x11015}, .original = {6, 7, 8, 9, 10}, .written = {0xe9, 5, 6, 7, 8}, .kind = PLAN_PATCH_REENTRY};
 	runs[0] = (struct plan_run){.image = 0, .original = 0x10, .image_size = 0x10, .original_size = 0x10, .kind = PLAN_RUN_COPY};
 	runs[1] = (struct plan_run){.image = 0x10, .original = 0x80, .image_size = 5, .original_size = 2, .kind = PLAN_RUN_REWRITTEN};
+	static struct journal_function functions[2];
+	static char strings[] = "\0first";
+	functions[0] = (struct journal_function){0x10, 0x40, 1};
+	functions[1] = (struct journal_function){0x80, 0x20, 0};
 	*j = (struct journal){
 	    .state = JOURNAL_APPLIED,
 	    .applied_at = 1700000000,
@@ -46,6 +58,10 @@ static void sample(struct journal *j, struct journal_region *region, struct patc
 	    .region_count = 1,
 	    .patch_count = 2,
 	    .run_count = 2,
+	    .functions = functions,
+	    .strings = strings,
+	    .function_count = 2,
+	    .string_size = sizeof strings,
 	    .dropped = {0, 4, 3, 2, 1},
 	};
 }
@@ -83,6 +99,11 @@ static void what_is_encoded_decodes_to_the_same(void **state)
 	assert_memory_equal(j.patches[1].written, ((uint8_t[]){0xe9, 5, 6, 7, 8}), 5);
 	assert_int_equal(j.patches[1].kind, PLAN_PATCH_REENTRY);
 	assert_int_equal(j.dropped[1], 4);
+	assert_int_equal(j.regions[0].fde_count, 2);
+	assert_int_equal(j.regions[0].eh_frame_size, 0xf0);
+	assert_int_equal(j.regions[0].function_count, 2);
+	assert_int_equal(j.functions[1].start, 0x80);
+	assert_string_equal(j.strings + j.functions[0].name, "first");
 	struct writer again = {0};
 	assert_int_equal(journal_encode(&j, &again, NULL), 0);
 	assert_int_equal(again.size, w.size);
@@ -110,6 +131,79 @@ static void impossible_counters_are_refused(void **state)
 		assert_int_equal(journal_decode(w.data, w.size, &decoded, NULL), -ERR_FORMAT);
 		writer_free(&w);
 	}
+}
+
+static void expect_format_error(const struct journal *j, const char *text)
+{
+	struct journal decoded;
+	struct writer w = {0};
+	struct err e = {0};
+	assert_int_equal(journal_encode(j, &w, NULL), 0);
+	assert_int_equal(journal_decode(w.data, w.size, &decoded, &e), -ERR_FORMAT);
+	if (!strstr(e.text, text))
+		fail_msg("'%s' is not in '%s'", text, e.text);
+	writer_free(&w);
+}
+
+/* Whoever reads names and frames believes that they are in range. */
+static void impossible_names_and_frames_are_refused(void **state)
+{
+	(void)state;
+	static const char frames[] = "frames of a region", functions[] = "functions of a region";
+	static const struct {
+		size_t field;
+		uint32_t value;
+		const char *text;
+	} cases[] = {
+	    {offsetof(struct journal_region, fde_table), 0xff8, frames},
+	    {offsetof(struct journal_region, fde_table), 0x10f1, frames},
+	    {offsetof(struct journal_region, fde_count), 33, frames},
+	    {offsetof(struct journal_region, fde_count), UINT32_MAX, frames},
+	    {offsetof(struct journal_region, eh_frame), 0xfff, frames},
+	    {offsetof(struct journal_region, eh_frame_size), 0xf1, frames},
+	    {offsetof(struct journal_region, first_function), 1, functions},
+	    {offsetof(struct journal_region, first_function), 3, functions},
+	    {offsetof(struct journal_region, function_count), UINT32_MAX, functions},
+	};
+	struct journal j;
+	struct journal_region region;
+	struct patch patches[2];
+	struct plan_run runs[2];
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		sample(&j, &region, patches, runs);
+		memcpy((char *)&region + cases[i].field, &cases[i].value, sizeof cases[i].value);
+		expect_format_error(&j, cases[i].text);
+	}
+	sample(&j, &region, patches, runs);
+	j.functions[1].name = j.string_size;
+	expect_format_error(&j, "name of function 1");
+	sample(&j, &region, patches, runs);
+	j.string_size--;
+	expect_format_error(&j, "bad names");
+}
+
+/* A journal of version 1.1 ends with the counters. */
+static void older_journals_have_no_names(void **state)
+{
+	(void)state;
+	struct journal j;
+	struct journal_region region;
+	struct patch patches[2];
+	struct plan_run runs[2];
+	struct writer w = {0};
+	sample(&j, &region, patches, runs);
+	size_t names = 8 + 6 * 4 + 2 * 12 + j.string_size;
+	assert_int_equal(journal_encode(&j, &w, NULL), 0);
+	uint64_t total = w.size - names, sum = hash_bytes(w.data + 256, total - 256);
+	memcpy(w.data + 16, &total, sizeof total);
+	memcpy(w.data + 24, &sum, sizeof sum);
+	w.data[10] = 1;
+	assert_int_equal(journal_decode(w.data, total, &j, NULL), 0);
+	assert_int_equal(j.regions[0].counters_mapped, 0x2000);
+	assert_int_equal(j.regions[0].function_count, 0);
+	assert_int_equal(j.regions[0].fde_count, 0);
+	journal_free(&j);
+	writer_free(&w);
 }
 
 static void every_truncation_is_refused(void **state)
@@ -168,7 +262,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(what_is_encoded_decodes_to_the_same), cmocka_unit_test(impossible_counters_are_refused),
 	    cmocka_unit_test(every_truncation_is_refused),	   cmocka_unit_test(every_flipped_bit_of_length_and_body_is_refused),
-	    cmocka_unit_test(image_addresses_lead_home),
+	    cmocka_unit_test(image_addresses_lead_home),	   cmocka_unit_test(impossible_names_and_frames_are_refused),
+	    cmocka_unit_test(older_journals_have_no_names),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
