@@ -17,14 +17,18 @@ static void print_text(pid_t pid, const struct undo_report *r)
 		printf("  the image stays mapped: %s; nothing new enters it, undo again to free it\n", r->kept_because);
 	else
 		printf("  %" PRIu64 " KB unmapped, nothing of ours remains\n", r->freed >> 10);
+	if (r->map_removed)
+		printf("  its perf map is removed\n");
+	if (r->map_left[0])
+		printf("  its perf map stays: %s\n", r->map_left);
 }
 
 static int print_json(pid_t pid, const struct undo_report *r, struct err *e)
 {
-	json_t *root =
-	    json_pack("{s:i, s:i, s:i, s:i, s:i, s:i, s:f, s:I, s:b, s:s}", "pid", (int)pid, "patches", (int)r->patches, "threads",
-		      (int)r->threads, "moved", (int)r->moved, "returns", (int)r->returns, "stops", (int)r->stops, "pause_ms",
-		      (double)r->pause / 1e6, "freed_bytes", (json_int_t)r->freed, "kept", (int)r->kept, "kept_because", r->kept_because);
+	json_t *root = json_pack("{s:i, s:i, s:i, s:i, s:i, s:i, s:f, s:I, s:b, s:s, s:b}", "pid", (int)pid, "patches", (int)r->patches,
+				 "threads", (int)r->threads, "moved", (int)r->moved, "returns", (int)r->returns, "stops", (int)r->stops,
+				 "pause_ms", (double)r->pause / 1e6, "freed_bytes", (json_int_t)r->freed, "kept", (int)r->kept,
+				 "kept_because", r->kept_because, "perf_map_removed", (int)r->map_removed);
 	if (!root)
 		return err_set(e, ERR_MEMORY, "no memory for the report");
 	json_dumpf(root, stdout, JSON_INDENT(2));
@@ -68,7 +72,7 @@ const struct cli_verb verb_undo = {
     .summary = "put the original code back and free the image",
     .details =
 	"Needs no plan: what was done is written in the process. Also repairs what a killed repave-apply left, and frees an image that\n"
-	"an earlier undo had to keep.",
+	"an earlier undo had to keep. A perf map that `symbols` made is removed, if it holds what was written and nothing else.",
     .options = options,
     .minimum = 0,
     .maximum = 0,

@@ -2,8 +2,8 @@
 
 #include "formats/base/cli.h"
 
-static const struct cli_verb *const verbs[] = {&verb_apply, &verb_status, &verb_undo,  &verb_verify,
-					       &verb_file,  &verb_exec,	  &verb_count, NULL};
+static const struct cli_verb *const verbs[] = {&verb_apply, &verb_status, &verb_undo,	 &verb_verify, &verb_file,
+					       &verb_exec,  &verb_count,  &verb_symbols, NULL};
 
 static const struct cli_program program = {
     .name = "repave-apply",

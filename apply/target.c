@@ -1,5 +1,6 @@
 #include "apply/target.h"
 
+#include "apply/core.h"
 #include "apply/fault.h"
 
 #include <elf.h>
@@ -160,6 +161,31 @@ pid_t target_living_task(const struct target *t)
 	return living_task(t->pid);
 }
 
+/* The effective one of {real, effective, saved, file system}. */
+static bool effective_id(const char *status, const char *name, unsigned *ret_id)
+{
+	const char *field = status_field(status, name);
+	return field && sscanf(field, "%*u %u", ret_id) == 1;
+}
+
+int target_user(const struct target *t, struct target_user *ret_user, struct err *e)
+{
+	char path[64], text[STATUS_SIZE];
+	struct target_user user;
+	snprintf(path, sizeof path, "/proc/%d/status", t->pid);
+	if (read_text(path, text, sizeof text) <= 0)
+		return err_set(e, ERR_GONE, "process %d is gone", t->pid);
+	const char *numbers = status_field(text, "NSpid");
+	if (!numbers || !effective_id(text, "Uid", &user.uid) || !effective_id(text, "Gid", &user.gid))
+		return err_set(e, ERR_ENVIRONMENT, "%s: not understood", path);
+	size_t length = strcspn(numbers, "\n");
+	while (length && numbers[length - 1] >= '0' && numbers[length - 1] <= '9')
+		length--;
+	user.own_pid = (pid_t)strtol(numbers + length, NULL, 10);
+	*ret_user = user;
+	return 0;
+}
+
 bool target_has_task(const struct target *t, pid_t tid)
 {
 	char name[16];
@@ -228,6 +254,8 @@ void target_close(struct target *t)
 		*descriptors[i] = -1;
 	}
 	procmaps_free(&t->maps);
+	core_close(t->core);
+	t->core = NULL;
 }
 
 int target_refresh(struct target *t, struct err *e)
@@ -324,11 +352,16 @@ int target_alive(const struct target *t, struct err *e)
 	return err_set(e, ERR_GONE, "process %d is gone", t->pid);
 }
 
+static ssize_t read_memory(const struct target *t, void *buffer, size_t size, uint64_t address)
+{
+	return t->core ? core_read(t->core, buffer, size, (raddr){address}) : pread(t->mem_fd, buffer, size, (off_t)address);
+}
+
 size_t target_read_some(const struct target *t, raddr address, void *buffer, size_t size)
 {
 	size_t done = 0;
 	while (done < size) {
-		ssize_t got = pread(t->mem_fd, (char *)buffer + done, size - done, (off_t)(address.v + done));
+		ssize_t got = read_memory(t, (char *)buffer + done, size - done, address.v + done);
 		if (got < 0 && errno == EINTR)
 			continue;
 		if (got <= 0)
@@ -342,7 +375,7 @@ int target_read(const struct target *t, raddr address, void *buffer, size_t size
 {
 	size_t done = 0;
 	while (done < size) {
-		ssize_t got = pread(t->mem_fd, (char *)buffer + done, size - done, (off_t)(address.v + done));
+		ssize_t got = read_memory(t, (char *)buffer + done, size - done, address.v + done);
 		if (got < 0 && errno == EINTR)
 			continue;
 		if (got == 0)

@@ -25,6 +25,7 @@ struct target {
 	bool filter_passes;   /* set by the caller: the filter is known to let injected calls through, it need not be suspended */
 	pid_t held;	      /* set by the caller: this thread is attached to this process and stopped, and is left so; 0 = none */
 	struct procmaps maps; /* of the last target_refresh */
+	struct core *core;    /* owned; not NULL: there is no process, only its core file (core.h) */
 };
 
 /*
@@ -48,6 +49,15 @@ pid_t target_living_task(const struct target *t);
 
 /* Is `tid` a thread of this process, whatever happened to its number? Opens nothing. */
 bool target_has_task(const struct target *t, pid_t tid);
+
+/* Whose it is, for files (effective user and group), and which number it has itself, in its innermost PID namespace. */
+struct target_user {
+	uid_t uid;
+	gid_t gid;
+	pid_t own_pid;
+};
+/* ERR_GONE, ERR_ENVIRONMENT. */
+int target_user(const struct target *t, struct target_user *ret_user, struct err *e) MUST_CHECK;
 
 /* Reads the mappings anew. */
 int target_refresh(struct target *t, struct err *e) MUST_CHECK;

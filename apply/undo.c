@@ -5,8 +5,10 @@
 #include "apply/inject.h"
 #include "apply/modules.h"
 #include "apply/moves.h"
+#include "apply/perf_map.h"
 #include "apply/release.h"
 #include "apply/stack.h"
+#include "apply/symbols.h"
 #include "apply/tracee.h"
 #include "formats/base/restart.h"
 
@@ -588,6 +590,41 @@ static int undo_all(struct undo *u, const struct undo_options *options, struct u
 	return free_images(u, tries, report, e);
 }
 
+/* What a perf map of ours would hold; nothing when the process has no map at all. */
+static int expect_map(const struct undo *u, struct writer *ret_contents, struct err *e)
+{
+	struct symbols symbols;
+	if (!perf_map_present(u->target))
+		return 0;
+	int status = symbols_init(u->target, u->journals, u->journal_count, &symbols, e);
+	if (status)
+		return status;
+	status = symbols_write_perf(&symbols, ret_contents, e);
+	symbols_free(&symbols);
+	return status;
+}
+
+/* A map that stays is no reason to say that undo failed. `why` may say already why there are no contents. */
+static void remove_map(const struct undo *u, const struct writer *contents, struct err *why, struct undo_report *report)
+{
+	if (!why->code && contents->size)
+		(void)!perf_map_remove(u->target, contents, &report->map_removed, why);
+	if (why->code && why->code != ERR_GONE)
+		snprintf(report->map_left, sizeof report->map_left, "%.*s", (int)sizeof report->map_left - 1, why->text);
+}
+
+static int undo_journals(struct undo *u, const struct undo_options *options, struct undo_report *report, struct err *e)
+{
+	struct writer map = {0};
+	struct err why = {0};
+	(void)!expect_map(u, &map, &why);
+	int status = undo_all(u, options, report, e);
+	if (!status)
+		remove_map(u, &map, &why, report);
+	writer_free(&map);
+	return status;
+}
+
 int undo_process(struct target *t, const struct undo_options *options, struct undo_report *ret_report, struct err *e)
 {
 	struct undo u = {.target = t};
@@ -603,7 +640,7 @@ int undo_process(struct target *t, const struct undo_options *options, struct un
 		if (!status)
 			status = err_set(e, ERR_REFUSED, "process %d: nothing is applied", t->pid);
 	} else {
-		status = undo_all(&u, options, &report, e);
+		status = undo_journals(&u, options, &report, e);
 	}
 	tracees_fini(&u.threads);
 	stack_close(u.unwinder);

@@ -25,6 +25,8 @@ struct undo_report {
 	bool kept;	/* the image stays mapped, nothing leads into it any more but what was in it */
 	bool hooked;	/* and what unwinders ask stays redirected, since a thread that cannot be followed may be unwinding */
 	char kept_because[JOURNAL_REASON_SIZE];
+	bool map_removed;   /* the perf map (perf_map.h) was ours */
+	char map_left[160]; /* why a perf map that may be ours could not be judged or removed; empty: nothing to say */
 };
 
 /*

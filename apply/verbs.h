@@ -7,7 +7,7 @@
 #include "apply/target.h"
 #include "formats/base/cli.h"
 
-extern const struct cli_verb verb_apply, verb_status, verb_undo, verb_verify, verb_file, verb_count, verb_exec;
+extern const struct cli_verb verb_apply, verb_status, verb_undo, verb_verify, verb_file, verb_count, verb_exec, verb_symbols;
 
 #define VERB_PID_OPTION                                                                                                                    \
 	{                                                                                                                                  \

@@ -3,6 +3,7 @@
  */
 #include "apply/file/elf_sink_parts.h"
 #include "apply/file/frame_table.h"
+#include "apply/file/section_list.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -11,9 +12,7 @@
 
 struct table {
 	struct elf_sink *sink;
-	Elf64_Shdr *sections; /* the old ones and room for SECTIONS_NEW */
-	uint32_t count;
-	struct writer names;
+	struct section_list list; /* the old ones and room for SECTIONS_NEW */
 };
 
 /* Fills `tail` so that what follows stands at a multiple of 8 in the file; returns where that is. */
@@ -22,14 +21,6 @@ static uint64_t align_tail(struct elf_sink *s)
 	while (!s->tail.failed && (elf_sink_tail_offset(s) + s->tail.size) % 8)
 		write_u8(&s->tail, 0);
 	return elf_sink_tail_offset(s) + s->tail.size;
-}
-
-static Elf64_Shdr *add_section(struct table *t, const char *name, uint32_t type, uint64_t flags)
-{
-	Elf64_Shdr *s = &t->sections[t->count++];
-	*s = (Elf64_Shdr){.sh_name = (uint32_t)t->names.size, .sh_type = type, .sh_flags = flags, .sh_addralign = 1};
-	write_bytes(&t->names, name, strlen(name) + 1);
-	return s;
 }
 
 static void set_loaded(const struct table *t, Elf64_Shdr *s, uint64_t address, uint64_t size, uint64_t align)
@@ -45,13 +36,13 @@ static void add_loaded(struct table *t)
 	const struct elf_sink *k = t->sink;
 	uint64_t data = elf_sink_data_vaddr(k);
 	uint32_t frames = elf_file_section(k->in, ".eh_frame_hdr");
-	set_loaded(t, add_section(t, ".repave.text", SHT_PROGBITS, SHF_ALLOC | SHF_EXECINSTR), k->region, k->m->code_size, 16);
+	set_loaded(t, section_list_add(&t->list, ".repave.text", SHT_PROGBITS, SHF_ALLOC | SHF_EXECINSTR), k->region, k->m->code_size, 16);
 	if (k->m->data_size)
-		set_loaded(t, add_section(t, ".repave.data", SHT_PROGBITS, SHF_ALLOC), data, k->m->data_size, 8);
-	set_loaded(t, add_section(t, ".note.repave", SHT_NOTE, SHF_ALLOC), data + k->note.at, k->note.size, 4);
+		set_loaded(t, section_list_add(&t->list, ".repave.data", SHT_PROGBITS, SHF_ALLOC), data, k->m->data_size, 8);
+	set_loaded(t, section_list_add(&t->list, ".note.repave", SHT_NOTE, SHF_ALLOC), data + k->note.at, k->note.size, 4);
 	/* Some profilers take the unwind table from the section, not from the program header. */
 	if (k->frame_table.size)
-		set_loaded(t, frames ? &t->sections[frames] : add_section(t, ".eh_frame_hdr", SHT_PROGBITS, SHF_ALLOC),
+		set_loaded(t, frames ? &t->list.sections[frames] : section_list_add(&t->list, ".eh_frame_hdr", SHT_PROGBITS, SHF_ALLOC),
 			   data + k->frame_table.at, k->frame_table.size, 4);
 }
 
@@ -64,10 +55,11 @@ static int add_debug_frame(struct table *t)
 	if (!k->m->fde_count || (old && ((in->sections[old].sh_flags & SHF_COMPRESSED) || in->sections[old].sh_type != SHT_PROGBITS)))
 		return 0;
 	struct writer frames = {0};
-	Elf64_Shdr *s = old ? &t->sections[old] : add_section(t, ".debug_frame", SHT_PROGBITS, 0);
+	Elf64_Shdr *s = old ? &t->list.sections[old] : section_list_add(&t->list, ".debug_frame", SHT_PROGBITS, 0);
 	if (old)
 		write_bytes(&frames, in->data + s->sh_offset, s->sh_size);
-	int status = frame_table_write_debug(k->m, k->region, &frames, k->e);
+	const struct frame_image image = frame_image_of_plan(k->m, k->region);
+	int status = frame_table_write_debug(&image, &frames, k->e);
 	s->sh_offset = align_tail(k);
 	s->sh_size = frames.size;
 	s->sh_addralign = 8;
@@ -80,21 +72,21 @@ static int add_debug_frame(struct table *t)
 static int write_sections(struct table *t)
 {
 	struct elf_sink *k = t->sink;
-	Elf64_Shdr *names = &t->sections[k->in->header.e_shstrndx];
-	write_bytes(&t->names, k->in->data + names->sh_offset, names->sh_size);
-	write_u8(&t->names, 0);
+	Elf64_Shdr *names = &t->list.sections[k->in->header.e_shstrndx];
+	write_bytes(&t->list.names, k->in->data + names->sh_offset, names->sh_size);
+	write_u8(&t->list.names, 0);
 	add_loaded(t);
 	int status = add_debug_frame(t);
 	if (status)
 		return status;
 	names->sh_offset = elf_sink_tail_offset(k) + k->tail.size;
-	names->sh_size = t->names.size;
-	write_bytes(&k->tail, t->names.data, t->names.size);
+	names->sh_size = t->list.names.size;
+	write_bytes(&k->tail, t->list.names.data, t->list.names.size);
 	align_tail(k);
-	k->headers = (struct elf_sink_piece){k->tail.size, t->count * sizeof *t->sections};
-	k->section_count = (uint16_t)t->count;
-	write_bytes(&k->tail, t->sections, k->headers.size);
-	return t->names.failed ? err_set(k->e, ERR_MEMORY, "%s: no memory for section names", k->in->name) : 0;
+	k->headers = (struct elf_sink_piece){k->tail.size, t->list.count * sizeof *t->list.sections};
+	k->section_count = (uint16_t)t->list.count;
+	write_bytes(&k->tail, t->list.sections, k->headers.size);
+	return t->list.names.failed ? err_set(k->e, ERR_MEMORY, "%s: no memory for section names", k->in->name) : 0;
 }
 
 /* Can sections be added? Not when their names are where they cannot be continued. */
@@ -111,14 +103,14 @@ int elf_sink_write_tail(struct elf_sink *s)
 	const struct elf_file *in = s->in;
 	int status = 0;
 	if (can_extend(in)) {
-		struct table t = {
-		    .sink = s, .sections = calloc(in->section_count + SECTIONS_NEW, sizeof *t.sections), .count = in->section_count};
-		if (!t.sections)
+		struct table t = {.sink = s,
+				  .list = {calloc(in->section_count + SECTIONS_NEW, sizeof(Elf64_Shdr)), in->section_count, {0}}};
+		if (!t.list.sections)
 			return err_set(s->e, ERR_MEMORY, "%s: no memory for %u sections", in->name, in->section_count);
-		memcpy(t.sections, in->sections, in->section_count * sizeof *t.sections);
+		memcpy(t.list.sections, in->sections, in->section_count * sizeof *t.list.sections);
 		status = write_sections(&t);
-		free(t.sections);
-		writer_free(&t.names);
+		free(t.list.sections);
+		writer_free(&t.list.names);
 	}
 	/* Who looks for it from the end of the file, or behind the section headers, finds it there. */
 	write_bytes(&s->tail, in->data + in->contents_end, in->size - in->contents_end);

@@ -93,8 +93,7 @@ struct cie {
 };
 
 struct conversion {
-	const struct plan_module *m;
-	uint64_t region;
+	const struct frame_image *image;
 	struct writer *w;
 	struct err *e;
 	VEC(struct cie) cies; /* few: planners share them */
@@ -102,13 +101,13 @@ struct conversion {
 
 static int malformed(const struct conversion *c, uint32_t at)
 {
-	return err_set(c->e, ERR_FORMAT, "%s: unwind entry at region offset 0x%x is not as planners write it", c->m->module.path, at);
+	return err_set(c->e, ERR_FORMAT, "%s: unwind entry at region offset 0x%x is not as planners write it", c->image->name, at);
 }
 
 /* The entry at this region offset, past its length; the id is next. */
 static int open_entry(const struct conversion *c, uint32_t at, struct reader *ret_reader)
 {
-	const struct plan_module *m = c->m;
+	const struct frame_image *m = c->image;
 	if (m->eh_frame_size < 4 || at < m->eh_frame || at - m->eh_frame > m->eh_frame_size - 4)
 		return malformed(c, at);
 	const uint8_t *bytes = m->data + (at - m->data_offset);
@@ -188,7 +187,7 @@ static int convert_fde(struct conversion *c, uint32_t at)
 	if (status)
 		return status;
 	uint32_t distance = read_u32(&r);
-	uint64_t pc = c->region + at + 8 + (uint64_t)(int64_t)(int32_t)read_u32(&r);
+	uint64_t pc = c->image->region + at + 8 + (uint64_t)(int64_t)(int32_t)read_u32(&r);
 	uint32_t range = read_u32(&r);
 	read_bytes(&r, read_uleb(&r));
 	if (r.failed || !distance || distance > at + 4)
@@ -202,13 +201,13 @@ static int convert_fde(struct conversion *c, uint32_t at)
 	return end_entry(c, start, &r);
 }
 
-int frame_table_write_debug(const struct plan_module *m, uint64_t region, struct writer *w, struct err *e)
+int frame_table_write_debug(const struct frame_image *image, struct writer *w, struct err *e)
 {
-	struct conversion c = {.m = m, .region = region, .w = w, .e = e};
-	const uint8_t *table = m->data + (m->fde_table - m->data_offset);
+	struct conversion c = {.image = image, .w = w, .e = e};
+	const uint8_t *table = image->data + (image->fde_table - image->data_offset);
 	int status = 0;
 	write_pad(w, 8, 0);
-	for (uint32_t i = 0; !status && i < m->fde_count; i++)
+	for (uint32_t i = 0; !status && i < image->fde_count; i++)
 		status = convert_fde(&c, load_u32(table + 8 * (size_t)i + 4));
 	vec_free(&c.cies);
 	return status;

@@ -20,10 +20,24 @@
 int frame_table_write(const struct elf_file *f, const struct plan_module *m, uint64_t region, uint64_t at, struct writer *w,
 		      struct err *e) MUST_CHECK;
 
+/* The frames of one image, as plan.h describes them; the table and the entries lie in `data`. */
+struct frame_image {
+	const char *name;    /* for messages; borrowed */
+	const uint8_t *data; /* borrowed: region offset data_offset and on */
+	uint64_t region;     /* address of the image */
+	uint32_t data_offset, fde_table, fde_count, eh_frame, eh_frame_size;
+};
+
+static inline struct frame_image frame_image_of_plan(const struct plan_module *m, uint64_t region)
+{
+	return (struct frame_image){m->module.path, m->data,	  region,      m->data_offset,
+				    m->fde_table,   m->fde_count, m->eh_frame, m->eh_frame_size};
+}
+
 /*
- * Appends the image's frames as .debug_frame; `w` holds what stands before them in the section. ERR_FORMAT: unwind data of the plan that
- * are not what plan.h describes; ERR_MEMORY.
+ * Appends the image's frames as .debug_frame; `w` holds what stands before them in the section. ERR_FORMAT: unwind data that are not what
+ * plan.h describes; ERR_MEMORY.
  */
-int frame_table_write_debug(const struct plan_module *m, uint64_t region, struct writer *w, struct err *e) MUST_CHECK;
+int frame_table_write_debug(const struct frame_image *image, struct writer *w, struct err *e) MUST_CHECK;
 
 #endif
