@@ -35,7 +35,8 @@ stacks() {
 	shift
 	for _ in 1 2 3; do
 		timeout 120 gdb -nx -batch -ex 'set width 0' "$@" -ex 'thread apply all bt' </dev/null >"$work/gdb" 2>&1
-		frames=$(sed -nE 's/^#[0-9]+ +(0x[0-9a-f]+ in )?([^ ]+) \(.*/\2/p' "$work/gdb" | tr '\n' ' ')
+		# Names in lower case with a suffix look like Ada to gdb, which prints hot.repaved as hot[repaved].
+		frames=$(sed -nE 's/^#[0-9]+ +(0x[0-9a-f]+ in )?([^ ]+) \(.*/\2/p' "$work/gdb" | sed 's/\[repaved\]/.repaved/' | tr '\n' ' ')
 		[[ $frames == *" sleeps library_inner$moved middle library_outer$moved work start_thread clone"* ]] &&
 			[[ $frames == *"library_spin$moved spins start_thread clone"* ]] && ! grep -q '??' "$work/gdb" && return
 		sleep 0.05
@@ -64,8 +65,7 @@ for seed in $(seq 20); do # random layouts: some leave the image before they cal
 done
 outside 2 applied
 
-# gdb, as it writes names with a suffix
-moved='[repaved]'
+moved=.repaved
 repaved symbols -o "$work/symbols"
 stacks "applied" -p "$victim" -ex "add-symbol-file $work/symbols"
 read -r entry _ < <(nm "$work/symbols" | awk '/ library_inner.repaved$/ { print $1; exit }')
@@ -160,7 +160,7 @@ if [ "$(cat /proc/sys/kernel/core_pattern)" = core ]; then
 	wait "$victim"
 	core=$(ls "$work"/core*) || fail "no core file"
 	repave-apply symbols --core "$core" -o "$work/symbols.core" >"$work/log" 2>&1 || fail "symbols --core: exit $?"
-	moved='[repaved]'
+	moved=.repaved
 	stacks "core file of the kernel" "$work/victim" "$core" -ex "add-symbol-file $work/symbols.core"
 	core="a core file of the kernel too"
 fi
