@@ -20,7 +20,7 @@ static void print_text(pid_t pid, const struct undo_report *r)
 	if (r->map_removed)
 		printf("  its perf map is removed\n");
 	if (r->map_left[0])
-		printf("  its perf map stays: %s\n", r->map_left);
+		printf("  a perf map, if there is one, stays: %s\n", r->map_left);
 }
 
 static int print_json(pid_t pid, const struct undo_report *r, struct err *e)

@@ -7,6 +7,7 @@
 #include <grp.h>
 #include <inttypes.h>
 #include <linux/openat2.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +16,8 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#define PATIENCE 10 /* seconds */
 
 struct map {
 	char name[PERF_MAP_PATH_SIZE]; /* in the directory */
@@ -80,6 +83,16 @@ static int become(const struct target_user *user, struct err *e)
 }
 
 /* --- in the child --- */
+
+static void limit_time(void)
+{
+	sigset_t alarms;
+	sigemptyset(&alarms);
+	sigaddset(&alarms, SIGALRM);
+	signal(SIGALRM, SIG_DFL);
+	sigprocmask(SIG_UNBLOCK, &alarms, NULL);
+	alarm(PATIENCE);
+}
 
 static uint64_t first_line(const struct writer *contents)
 {
@@ -150,6 +163,7 @@ static int create_file(const struct map *m, struct err *e)
 
 static void work(struct map *m, bool write, struct answer *a)
 {
+	limit_time();
 	int status = become(&m->user, &a->e);
 	if (!status && open_directory(m))
 		status = !write && errno == ENOENT ? 0 : err_set_errno(&a->e, errno, "/tmp of the process");
@@ -190,7 +204,9 @@ static int in_child(struct map *m, bool write, struct answer *a, struct err *e)
 		return err_set_errno(e, saved, "fork");
 	while (waitpid(child, &wait_status, 0) < 0 && errno == EINTR)
 		;
-	return got == sizeof *a ? 0 : err_set(e, ERR_IO, "/tmp/%s: the process that worked on it was killed", m->name);
+	return got == sizeof *a
+		   ? 0
+		   : err_set(e, ERR_IO, "/tmp/%s: what worked on it was killed, or got no answer for %d seconds", m->name, PATIENCE);
 }
 
 static int run(const struct target *t, const struct writer *contents, bool write, bool *ret_removed, struct err *e)
@@ -219,17 +235,4 @@ int perf_map_write(const struct target *t, const struct writer *contents, struct
 int perf_map_remove(const struct target *t, const struct writer *contents, bool *ret_removed, struct err *e)
 {
 	return run(t, contents, false, ret_removed, e);
-}
-
-bool perf_map_present(const struct target *t)
-{
-	struct map m;
-	struct stat s;
-	if (open_map(t, NULL, &m, NULL))
-		return false;
-	bool present = !open_directory(&m) && !fstatat(m.directory, m.name, &s, AT_SYMLINK_NOFOLLOW);
-	if (m.directory >= 0)
-		close(m.directory);
-	close(m.root);
-	return present;
 }

@@ -3,8 +3,8 @@
  *
  * PID and /tmp are those of the process: its own number, in its PID namespace; its own root directory. All work on the file is done by a child that
  * has become the user of the process, so nothing can be made or removed that the process could not make or remove itself, whatever it did
- * with its directories; the file is that user's, mode 0600, as a map of a JIT compiler would be. A file that is there is never opened for
- * writing, and no link at its name is followed.
+ * with its directories; nor does a file system of its own keep us waiting for more than some seconds. The file is that user's, mode 0600, as the
+ * map of a JIT compiler is. A file that is there is never opened for writing, and no link at its name is followed.
  *
  * A map is ours when it holds what we would write: then it is removed at undo. Nothing else says so, neither its owner nor its inode, since a JIT
  * compiler that starts later truncates the file and goes on in it.
@@ -33,8 +33,5 @@ int perf_map_write(const struct target *t, const struct writer *contents, struct
  * later). *ret_removed: it was. No map, or not ours: no error. ERR_PERMISSION, ERR_IO.
  */
 int perf_map_remove(const struct target *t, const struct writer *contents, bool *ret_removed, struct err *e) MUST_CHECK;
-
-/* Might there be one? A cheap question, for who would have to compute the contents first. */
-bool perf_map_present(const struct target *t);
 
 #endif

@@ -590,12 +590,10 @@ static int undo_all(struct undo *u, const struct undo_options *options, struct u
 	return free_images(u, tries, report, e);
 }
 
-/* What a perf map of ours would hold; nothing when the process has no map at all. */
+/* What a perf map of ours holds. */
 static int expect_map(const struct undo *u, struct writer *ret_contents, struct err *e)
 {
 	struct symbols symbols;
-	if (!perf_map_present(u->target))
-		return 0;
 	int status = symbols_init(u->target, u->journals, u->journal_count, &symbols, e);
 	if (status)
 		return status;

@@ -26,7 +26,7 @@ struct undo_report {
 	bool hooked;	/* and what unwinders ask stays redirected, since a thread that cannot be followed may be unwinding */
 	char kept_because[JOURNAL_REASON_SIZE];
 	bool map_removed;   /* the perf map (perf_map.h) was ours */
-	char map_left[160]; /* why a perf map that may be ours could not be judged or removed; empty: nothing to say */
+	char map_left[160]; /* why a perf map could not be looked for or removed; empty: there is none of ours any more */
 };
 
 /*

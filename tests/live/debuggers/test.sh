@@ -25,6 +25,19 @@ outside() {
 	done
 	fail "$2: $answer"
 }
+# settle TEXT: the sleeper goes around twice, so that its stack is a new one.
+settle() {
+	local first now
+	ask "$1"
+	read -r _ first _ <<<"$answer"
+	for _ in $(seq 400); do
+		sleep 0.02
+		ask "$1"
+		read -r _ now _ <<<"$answer"
+		[ "$now" -ge $((first + 2)) ] && return
+	done
+	fail "the victim does not get on ($1)"
+}
 repaved() {
 	repave-apply "$1" -p "$victim" "${@:2}" >"$work/log" 2>&1 || fail "$*: exit $?"
 }
@@ -58,8 +71,7 @@ repave-apply symbols -p "$victim" -o "$work/none" >"$work/log" 2>&1
 for seed in $(seq 20); do # random layouts: some leave the image before they call
 	repave-analyze plan --torture "$seed" --modules libvictim.so -o "$work/plan" "$work"/*.rmap >"$work/log" 2>&1 || fail "plan"
 	repaved apply --max-pause 2000 "$work/plan"
-	sleep 0.1
-	ask "layout $seed"
+	settle "layout $seed"
 	[ "${answer##* }" = 2 ] && break
 	repaved undo --max-pause 2000
 done
@@ -119,15 +131,20 @@ head -n 1 "$work/map" >"$map" # a tool was killed, or another image came later: 
 repaved symbols --perf-map
 cmp "$map" "$work/map" || fail "the map is not made anew"
 
-if command -v perf >/dev/null && timeout 60 perf record -q -e cpu-clock -F 499 -g -p "$victim" -o "$work/perf.data" -- sleep 0.4 >"$work/log" 2>&1; then
+# A leaf has no frame of its own: by frame pointers, its caller is passed over.
+perf_knows() {
+	timeout 60 perf record -q -e cpu-clock -F 499 -g -p "$victim" -o "$work/perf.data" -- sleep "$1" >"$work/log" 2>&1 || return
 	perf script -i "$work/perf.data" -F ip,sym 2>/dev/null | awk '{ print $2 }' | tr '\n' ' ' >"$work/stacks"
-	# A leaf has no frame of its own: by frame pointers, its caller is passed over.
-	for stack in 'turns library_spin.repaved spins start_thread' 'library_leaf.repaved library_spin.repaved spins start_thread'; do
-		grep -q "$stack" "$work/stacks" || fail "perf does not know $stack"
+	grep -q 'turns library_spin.repaved spins start_thread' "$work/stacks" &&
+		grep -q 'library_leaf.repaved library_spin.repaved spins start_thread' "$work/stacks"
+}
+perf="perf is missing: that part was left out"
+if command -v perf >/dev/null; then
+	perf="perf may not sample here: that part was left out"
+	for seconds in 0.3 1 2 4 8; do
+		perf_knows $seconds && perf="perf too" && break
 	done
-	perf="perf too"
-else
-	perf="perf is missing or may not sample: that part was left out"
+	[ "$perf" = "perf too" ] || [ ! -s "$work/stacks" ] || fail "perf does not know the stacks: $(head -c 2000 "$work/stacks")"
 fi
 
 # A JIT compiler starts later: it truncates what is there and goes on in it, or appends.
