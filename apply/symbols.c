@@ -10,6 +10,7 @@
 #define NAME_SIZE 4096
 #define SUFFIX ".repaved"
 #define NO_FUNCTION UINT32_MAX
+#define TEXT_MAX (128u << 20) /* of names, and of a perf map: the process wrote the journal, it may say anything */
 
 void symbols_free(struct symbols *s)
 {
@@ -90,6 +91,8 @@ static int add_symbols(struct symbols *s, uint32_t index, uint32_t *names)
 			last->size = r->code.v + end - last->start.v;
 			continue;
 		}
+		if (s->names.size > TEXT_MAX)
+			return -1;
 		if (!*name)
 			*name = add_name(s, image, now, runs[i].original);
 		if (vec_push(&s->list, (struct symbol){{r->code.v + runs[i].image}, runs[i].image_size, index, *name}))
@@ -124,7 +127,7 @@ int symbols_init(const struct target *t, const struct journal *journals, uint32_
 		for (uint32_t i = 0; !failed && journals[k].state != JOURNAL_STAGING && i < journals[k].region_count; i++)
 			if (journals[k].regions[i].code_size && is_mapped(t, &journals[k].regions[i]))
 				failed = add_image(&s, &journals[k], &journals[k].regions[i]);
-	if (failed || s.names.failed || s.names.size > UINT32_MAX) {
+	if (failed || s.names.failed) {
 		symbols_free(&s);
 		return out_of_memory(e);
 	}
@@ -182,7 +185,7 @@ int symbols_write_elf(const struct target *t, struct symbols *s, struct writer *
 
 int symbols_write_perf(const struct symbols *s, struct writer *w, struct err *e)
 {
-	for (size_t i = 0; i < s->list.count; i++) {
+	for (size_t i = 0; i < s->list.count && w->size <= TEXT_MAX; i++) {
 		const struct symbol *symbol = &s->list.data[i];
 		const char *name = (const char *)s->names.data + symbol->name;
 		char numbers[64];
@@ -191,7 +194,7 @@ int symbols_write_perf(const struct symbols *s, struct writer *w, struct err *e)
 		write_bytes(w, name, strlen(name));
 		write_u8(w, '\n');
 	}
-	return w->failed ? out_of_memory(e) : 0;
+	return w->failed || w->size > TEXT_MAX ? out_of_memory(e) : 0;
 }
 
 uint32_t symbols_without_frames(const struct symbols *s)

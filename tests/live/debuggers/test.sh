@@ -147,17 +147,16 @@ if command -v perf >/dev/null; then
 	[ "$perf" = "perf too" ] || [ ! -s "$work/stacks" ] || fail "perf does not know the stacks: $(head -c 2000 "$work/stacks")"
 fi
 
-# A JIT compiler starts later: it truncates what is there and goes on in it, or appends.
-echo "1000 10 jitted" >"$map"
-repaved undo --max-pause 2000
-[ "$(cat "$map")" = "1000 10 jitted" ] || fail "undo took the map of a JIT compiler"
-repaved apply --max-pause 2000 "$work/plan"
-rm "$map"
-repaved symbols --perf-map
-echo "1000 10 jitted" >>"$map"
-repaved undo --max-pause 2000
-[ "$(tail -n 1 "$map")" = "1000 10 jitted" ] || fail "undo took a map that somebody continued"
-repaved apply --max-pause 2000 "$work/plan"
+# A JIT compiler starts later: it truncates what is there and goes on in it, or appends, or changes it: then it is the compiler's.
+for jit in 'echo "1000 10 jitted" >"$map"' 'echo "1000 10 jitted" >>"$map"' 'sed -i "\$s/repaved/jitted0/" "$map"'; do
+	rm -f "$map"
+	repaved symbols --perf-map
+	eval "$jit"
+	cp "$map" "$work/map"
+	repaved undo --max-pause 2000
+	cmp "$map" "$work/map" || fail "undo took the map of a JIT compiler ($jit)"
+	repaved apply --max-pause 2000 "$work/plan"
+done
 rm "$map"
 repaved symbols --perf-map
 ln "$map" "$work/link" 2>/dev/null || cp "$map" "$work/link"
