@@ -2,6 +2,7 @@
 
 #include "apply/inject.h"
 #include "apply/journal.h"
+#include "apply/modes.h"
 #include "apply/moves.h"
 #include "apply/placement.h"
 #include "apply/tracee.h"
@@ -298,7 +299,10 @@ static int lay_down(struct apply *a, struct err *e)
 	int status = inject_begin(a->target, &i, e);
 	if (status)
 		return status;
-	status = map_all(a, &i, e);
+	/* A program that has just been started, as those whose filter is known, made itself no segments yet. */
+	status = a->target->filter_passes ? 0 : modes_refuse_segments(&i, e);
+	if (!status)
+		status = map_all(a, &i, e);
 	inject_end(&i);
 	if (!status)
 		status = stage_write(&a->stage, e);
@@ -340,7 +344,9 @@ static int while_stopped(struct apply *a, struct err *e)
 {
 	struct apply_report *r = &a->report;
 	forget_dropped(a);
-	int status = patch_compare(a->target, &a->patches, PATCH_ORIGINAL, e);
+	int status = modes_refuse_threads(&a->threads, e);
+	if (!status)
+		status = patch_compare(a->target, &a->patches, PATCH_ORIGINAL, e);
 	if (status)
 		return status;
 	r->stacks_cut = moves_drop_saved(&a->patches, &a->threads, a->stack_buffer);

@@ -1,5 +1,6 @@
 #include "apply/inject.h"
 
+#include "apply/modes.h"
 #include "formats/base/elfhead.h"
 #include "formats/base/restart.h"
 
@@ -23,9 +24,6 @@
 
 #ifndef PTRACE_GET_RSEQ_CONFIGURATION
 #define PTRACE_GET_RSEQ_CONFIGURATION 0x420f
-#endif
-#ifndef PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG
-#define PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG 0x4211
 #endif
 
 static uint8_t *put_move(uint8_t *p, uint8_t rex, uint8_t opcode, uint64_t value)
@@ -223,13 +221,7 @@ static bool in_call(const struct tracee *tracee)
 
 static int set_options(const struct target *t, const struct tracee *tracee, struct err *e)
 {
-	struct {
-		uint64_t mode, selector, offset, length;
-	} dispatch = {0};
 	uintptr_t options = PTRACE_O_TRACESYSGOOD | (t->seccomp_filter ? PTRACE_O_SUSPEND_SECCOMP : 0);
-	if (tracee_request(PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG, tracee->tid, sizeof dispatch, (uintptr_t)&dispatch) == 0 &&
-	    dispatch.mode)
-		return err_set(e, ERR_REFUSED, "process %d has its system calls dispatched to user space", t->pid);
 	if (!tracee_request(PTRACE_SETOPTIONS, tracee->tid, 0, options))
 		return 0;
 	if (t->seccomp_filter && errno == EPERM)
@@ -255,9 +247,16 @@ static bool unreachable(const struct target *t, pid_t tid)
 	return !state || strchr("DZX", state[2]);
 }
 
+/* Would the stub run there as it should? */
+static bool is_fit(const struct tracee *tracee)
+{
+	return modes_is_plain(&tracee->registers) && !modes_is_dispatched(tracee->tid);
+}
+
 /* A thread blocked in a call is the best choice (it is in no restartable sequence and loses nothing); otherwise any outside of one. */
 static int choose_thread(struct inject *i, struct err *e)
 {
+	bool unfit = false;
 	pid_t tids[CANDIDATES_MAX];
 	uint32_t count = tracee_list(i->target, tids, CANDIDATES_MAX);
 	if (!count)
@@ -271,12 +270,18 @@ static int choose_thread(struct inject *i, struct err *e)
 				continue;
 			if (status)
 				return status;
-			if (!i->tracee.signal && (in_call(&i->tracee) || (pass && !in_rseq(i->target, &i->tracee))))
+			bool fit = is_fit(&i->tracee);
+			if (fit && !i->tracee.signal && (in_call(&i->tracee) || (pass && !in_rseq(i->target, &i->tracee))))
 				return 0;
+			unfit |= !fit;
 			tracee_detach(&i->tracee);
 		}
 	int status = target_alive(i->target, e);
-	return status ? status : err_set(e, ERR_BUSY, "process %d: no thread can make a call for us now", i->target->pid);
+	if (status)
+		return status;
+	return unfit ? err_set(e, ERR_REFUSED, "process %d runs code that is not 64-bit, or has its system calls dispatched to user space",
+			       i->target->pid)
+		     : err_set(e, ERR_BUSY, "process %d: no thread can make a call for us now", i->target->pid);
 }
 
 static int write_stub(struct inject *i, const struct inject_revert *revert, struct err *e)

@@ -50,8 +50,8 @@ struct inject {
 
 /*
  * Chooses and stops a thread and writes the stub. Requires: running, target_refresh'ed. ERR_BUSY (no thread can be used now), ERR_GONE,
- * ERR_REFUSED (no room for a stub, system calls are filtered and this process may not suspend the filter, system calls are dispatched to user
- * space), ERR_ENVIRONMENT (the kernel does not let a tracer write to read-only memory). On failure the target runs as before.
+ * ERR_REFUSED (no room for a stub, system calls are filtered and this process may not suspend the filter, no thread runs plain code: see
+ * modes.h), ERR_ENVIRONMENT (the kernel does not let a tracer write to read-only memory). On failure the target runs as before.
  */
 int inject_begin(struct target *t, struct inject *ret_inject, struct err *e) MUST_CHECK;
 

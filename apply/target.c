@@ -305,7 +305,7 @@ static int check_frozen(const struct target *t, struct err *e)
 	return 0;
 }
 
-static int check_status(struct target *t, const char *status, struct err *e)
+int target_check_status(struct target *t, const char *status, struct err *e)
 {
 	const char *state = status_field(status, "State");
 	if (state && (*state == 'Z' || *state == 'X') && !living_task(t->pid))
@@ -335,7 +335,7 @@ int target_check(struct target *t, struct err *e)
 	snprintf(path, sizeof path, "/proc/%d/status", t->pid);
 	if (read_text(path, text, sizeof text) <= 0)
 		return err_set(e, ERR_GONE, "process %d is gone", t->pid);
-	int status = check_status(t, text, e);
+	int status = target_check_status(t, text, e);
 	if (!status)
 		status = check_machine(t, e);
 	if (!status)

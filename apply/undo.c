@@ -533,11 +533,14 @@ static int free_images(struct undo *u, uint32_t tries, struct undo_report *repor
 		if (status != -ERR_BUSY)
 			break;
 	}
-	if (status && status != -ERR_BUSY)
+	/* It is undone: that nobody can be made to unmap the image, now or at all, changes nothing of that. */
+	if (status && status != -ERR_BUSY && status != -ERR_REFUSED)
 		return status;
 	report->freed = released.freed;
 	report->kept |= status || released.kept[0];
-	if (status)
+	if (status == -ERR_REFUSED && e)
+		snprintf(report->kept_because, sizeof report->kept_because, "%.*s", (int)sizeof report->kept_because - 1, e->text);
+	else if (status)
 		snprintf(report->kept_because, sizeof report->kept_because, "no thread could make the call to unmap it");
 	else if (released.kept[0])
 		memcpy(report->kept_because, released.kept, sizeof report->kept_because);
