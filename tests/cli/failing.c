@@ -3,7 +3,8 @@
  *
  *	FAIL_ALLOCATION=N	the N-th malloc, calloc, realloc or the like from the start of main fails; 0: none
  *	FAIL_ALLOCATIONS=N	so do all after it
- *	FAIL_INTERRUPT=1	each read and write is interrupted at first, and moves at most 7 bytes when it is made again
+ *	FAIL_INTERRUPT=1	each read and write is interrupted at first, and moves at most 7 bytes when it is made again; pread and pwrite, which
+ *				also go to the memory of another process, move half of what they should
  *	FAIL_COUNT=FILE		writes the number of allocations there at the end
  */
 #include <dlfcn.h>
@@ -113,4 +114,25 @@ ssize_t write(int fd, const void *buffer, size_t size)
 	if (!next)
 		next = (ssize_t(*)(int, const void *, size_t))dlsym(RTLD_NEXT, "write");
 	return is_interrupted() ? -1 : next(fd, buffer, piece(size));
+}
+
+static size_t half(size_t size)
+{
+	return interrupt && size > PIECE ? size / 2 : size;
+}
+
+ssize_t pread(int fd, void *buffer, size_t size, off_t offset)
+{
+	static ssize_t (*next)(int fd, void *buffer, size_t size, off_t offset);
+	if (!next)
+		next = (ssize_t(*)(int, void *, size_t, off_t))dlsym(RTLD_NEXT, "pread");
+	return is_interrupted() ? -1 : next(fd, buffer, half(size), offset);
+}
+
+ssize_t pwrite(int fd, const void *buffer, size_t size, off_t offset)
+{
+	static ssize_t (*next)(int fd, const void *buffer, size_t size, off_t offset);
+	if (!next)
+		next = (ssize_t(*)(int, const void *, size_t, off_t))dlsym(RTLD_NEXT, "pwrite");
+	return is_interrupted() ? -1 : next(fd, buffer, half(size), offset);
 }

@@ -6,7 +6,7 @@ bats_require_minimum_version 1.5.0
 
 setup_file() {
 	cd "$BATS_FILE_TMPDIR" || return 1
-	printf 'int a(int n) { int s = 0; for (int i = 0; i < n; i++) s += i * n; return s; }\nint main(int c, char **v) { (void)v; return a(c * 1000) == 7; }\n' >p.c
+	printf 'int a(int n) { int s = 0; for (int i = 0; i < n; i++) s += i * n; return s; }\nint main(int c, char **v) { (void)v; int r; do r = a(c * 1000) == 7; while (c > 1); return r; }\n' >p.c
 	gcc -O1 -o p p.c
 	gcc -O1 -shared -fPIC -o failing.so "$BATS_TEST_DIRNAME/failing.c" -ldl
 	repave-analyze map "$PWD/p" -o p.rmap >/dev/null
@@ -110,20 +110,96 @@ expect_of() {
 	cat p.rprof | FAIL_INTERRUPT=1 LD_PRELOAD=$failing repave-profile merge - p.rprof -o - 2>/dev/null | cmp - expected
 }
 
-@test "a full device and a full disk are errors, and nothing is left" {
+@test "a full device is an error, and nothing is left" {
 	while read -r -a command; do
 		status=0
 		"${command[@]/#out/-}" >/dev/full 2>stderr || status=$?
 		[ "$status" = 4 ] || { echo "${command[*]}: exit $status"; return 1; }
 		case ${command[*]} in *" out"*) refused 4 "${command[@]/#out//dev/full}" ;; esac
 	done < <(commands)
-	mkdir small
-	mount -t tmpfs -o size=4k tmpfs small 2>/dev/null || skip "may not mount"
+}
+
+# in_small_disk COMMAND...: runs it (functions of this file are known) where `small` is a file system of 12 KB that nobody else sees
+in_small_disk() {
+	mkdir -p small
+	unshare --mount true 2>/dev/null || skip "may not mount"
+	unshare --mount bash -c "mount -t tmpfs -o size=12k tmpfs small && $(declare -f commands fill full_disk full_while_recording) && $*"
+}
+
+# fill PAGES: all of the disk but these
+fill() {
+	head -c $(((3 - $1) * 4096)) /dev/zero >small/filler
+}
+
+# Every command that writes a file: to a full disk, over a file that is there on a full disk, and where there is room for a part only.
+full_disk() {
+	local status room command
+	while read -r -a command; do
+		case ${command[*]} in *" out"*) ;; *) continue ;; esac
+		for room in none over part; do
+			rm -f small/*
+			case $room in
+			none) fill 0 ;;
+			over) echo old >small/out && fill 0 2>/dev/null ;;
+			part) fill 1 ;;
+			esac
+			status=0
+			"${command[@]/#out/small/out}" >stdout 2>stderr || status=$?
+			case $room$status in
+			part0) cmp small/out <("${command[@]/#out/-}" 2>/dev/null) || return 1 ;;
+			none4 | over4 | part4) grep -q "No space left" stderr || { echo "${command[*]}: $(cat stderr)"; return 1; } ;;
+			*) echo "${command[*]}: exit $status, room: $room"; return 1 ;;
+			esac
+			[ "$room" != over ] || [ "$(cat small/out)" = old ] || { echo "${command[*]}: what was there is gone"; return 1; }
+			[ "$room$status" != part4 ] && [ "$room$status" != none4 ] || [ "$(ls small)" = filler ] || { echo "${command[*]}: left $(ls small)"; return 1; }
+			echo "$room$status" >>seen
+		done
+	done < <(commands)
+}
+
+# A recording that finds the disk full at once leaves no file; one that it becomes full for leaves what can be read.
+full_while_recording() {
+	local status
+	fill 0
+	for how in --samples --emulate; do
+		status=0
+		repave-profile record $how --seconds 0.3 -p "$pid" -o small/out 2>stderr || status=$?
+		[ "$status" = 4 ] && grep -q "No space left" stderr && [ "$(ls small)" = filler ] || { echo "$how: exit $status: $(ls small; cat stderr)"; return 1; }
+	done
+	fill 1
 	status=0
-	repave-apply file p p.rplan -o small/out 2>stderr || status=$?
-	left=$(find small -type f)
-	umount small
-	[ "$status" = 4 ] && [ -z "$left" ] && grep -q "No space left" stderr
+	repave-profile record --emulate --seconds 2 --share 1 -p "$pid" -o small/out 2>stderr || status=$?
+	[ "$status" = 4 ] && grep -q "No space left" stderr || { echo "exit $status: $(cat stderr)"; return 1; }
+	[ "$(ls small)" = filler ] || repave-profile show small/out >stdout
+}
+
+@test "a full disk is an error, nothing is left, and what was there stays" {
+	in_small_disk full_disk
+	[ "$(grep -c 4 seen)" -ge 15 ]
+	grep -q part4 seen
+}
+
+@test "a disk that is full, or becomes so, while something is recorded" {
+	./p loop 3>&- &
+	export pid=$!
+	in_small_disk full_while_recording || { kill "$pid"; return 1; }
+	kill "$pid"
+}
+
+@test "an output that is moved away while it is recorded is the whole recording" {
+	./p loop 3>&- &
+	pid=$!
+	repave-profile record --samples --seconds 1 -p "$pid" -o out.rprof >/dev/null 2>stderr 3>&- &
+	recorder=$!
+	for ((i = 0; i < 300; i++)); do [ ! -e out.rprof ] || break; sleep 0.01; done
+	mv out.rprof rotated.rprof
+	status=0
+	wait "$recorder" || status=$?
+	kill "$pid"
+	[ "$status" = 0 ] || { cat stderr; return 1; }
+	[ ! -e out.rprof ]
+	repave-profile show --json rotated.rprof >shown.json
+	jq -e '.complete == true and .samples > 0' shown.json || { cat shown.json; return 1; }
 }
 
 @test "without descriptors left there is an error" {
