@@ -2,6 +2,7 @@
 
 #include "formats/base/bytes.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -59,6 +60,8 @@ static bool search_present(struct search *s, uint64_t start, uint64_t end)
 	for (uint64_t at = start; at < end;) {
 		uint64_t wanted = (end - at) / PAGE < PAGEMAP_BATCH ? (end - at) / PAGE : PAGEMAP_BATCH;
 		ssize_t got = pread(s->pagemap, entries, wanted * 8, (off_t)(at / PAGE * 8));
+		if (got < 0 && errno == EINTR)
+			continue;
 		if (got < 8)
 			return search_range(s, run ? run : at, end);
 		for (ssize_t i = 0; i < got / 8; i++, at += PAGE) {

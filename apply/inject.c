@@ -5,7 +5,6 @@
 #include "formats/base/restart.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -237,12 +236,8 @@ static bool unreachable(const struct target *t, pid_t tid)
 {
 	char path[64], text[512];
 	snprintf(path, sizeof path, "/proc/%d/task/%d/stat", t->pid, tid);
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
+	if (target_read_text(path, text, sizeof text) < 0)
 		return true;
-	ssize_t got = read(fd, text, sizeof text - 1);
-	close(fd);
-	text[got > 0 ? got : 0] = 0;
 	char *state = strrchr(text, ')');
 	return !state || strchr("DZX", state[2]);
 }

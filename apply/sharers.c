@@ -83,6 +83,8 @@ int sharers_refuse(struct sharers *s, struct err *e)
 {
 	pid_t first = 0, sharer = 0, task = target_living_task(s->target);
 	bool changes = false;
+	if (task < 0)
+		return err_set_errno(e, errno, "process %d: its threads", s->target->pid);
 	s->seen = newest(s);
 	for (unsigned n = 0; task && n < LOOKS; n++) {
 		if (n)

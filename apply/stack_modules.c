@@ -17,6 +17,8 @@ static bool read_memory(int memory, uint64_t at, void *bytes, size_t size)
 	uint8_t *p = bytes;
 	while (size) {
 		ssize_t got = pread(memory, p, size, (off_t)at);
+		if (got < 0 && errno == EINTR)
+			continue;
 		if (got <= 0)
 			return false;
 		p += got;

@@ -19,8 +19,7 @@
 
 #define STATUS_SIZE 8192
 
-/* A small /proc file as text; its length, or -1 with errno. */
-static ssize_t read_text(const char *path, char *text, size_t size)
+ssize_t target_read_text(const char *path, char *text, size_t size)
 {
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
@@ -67,7 +66,7 @@ void target_name(pid_t pid, char *text, size_t size)
 {
 	char path[64], name[64];
 	snprintf(path, sizeof path, "/proc/%d/comm", pid);
-	ssize_t length = read_text(path, name, sizeof name);
+	ssize_t length = target_read_text(path, name, sizeof name);
 	if (length <= 0 || size < 2) {
 		snprintf(text, size, "?");
 		return;
@@ -87,7 +86,7 @@ static int read_start_time(pid_t pid, uint64_t *ret_time, struct err *e)
 {
 	char path[64], text[2048];
 	snprintf(path, sizeof path, "/proc/%d/stat", pid);
-	if (read_text(path, text, sizeof text) < 0)
+	if (target_read_text(path, text, sizeof text) < 0)
 		return errno == ENOENT || errno == ESRCH ? err_set(e, ERR_GONE, "process %d does not exist", pid)
 							 : err_set_errno(e, errno, "%s", path);
 	/* The name, in parentheses, may hold anything: fields are counted from its end. */
@@ -127,6 +126,12 @@ static int take_lock(struct target *t, struct err *e)
 	return errno == EADDRINUSE ? busy(t, e) : err_set_errno(e, errno, "lock socket");
 }
 
+/* Does this errno of open or read in /proc say that there is no such process any more? Others speak of us: no descriptor left, no permission. */
+static bool is_gone(int error)
+{
+	return error == ENOENT || error == ESRCH;
+}
+
 /* Of the process with this number: as target_living_task. */
 static pid_t living_task(pid_t pid)
 {
@@ -134,7 +139,7 @@ static pid_t living_task(pid_t pid)
 	snprintf(path, sizeof path, "/proc/%d/task", pid);
 	int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0)
-		return 0;
+		return is_gone(errno) ? 0 : -1;
 	struct {
 		uint64_t inode, offset;
 		uint16_t length;
@@ -143,17 +148,22 @@ static pid_t living_task(pid_t pid)
 	} * entry;
 	_Alignas(8) char buffer[4096];
 	pid_t found = 0;
+	int failed = 0;
 	long got;
 	while (!found && (got = syscall(SYS_getdents64, fd, buffer, sizeof buffer)) > 0)
 		for (long at = 0; at < got && !found; at += entry->length) {
 			entry = (void *)(buffer + at);
 			pid_t tid = (pid_t)strtol(entry->name, NULL, 10);
 			snprintf(path, sizeof path, "/proc/%d/task/%d/status", pid, tid);
-			if (tid > 0 && read_text(path, text, sizeof text) > 0 && status_field(text, "VmSize"))
+			ssize_t size = tid > 0 ? target_read_text(path, text, sizeof text) : 0;
+			if (size > 0 && status_field(text, "VmSize"))
 				found = tid;
+			if (size < 0 && !is_gone(errno))
+				failed = errno;
 		}
 	close(fd);
-	return found;
+	errno = failed;
+	return !found && failed ? -1 : found;
 }
 
 pid_t target_living_task(const struct target *t)
@@ -201,6 +211,8 @@ static int open_descriptors(struct target *t, struct err *e)
 		return errno == ESRCH || errno == EINVAL ? err_set(e, ERR_GONE, "process %d does not exist", t->pid)
 							 : err_set_errno(e, errno, "process %d: pidfd_open", t->pid);
 	pid_t task = living_task(t->pid);
+	if (task < 0)
+		return err_set_errno(e, errno, "process %d: its threads", t->pid);
 	if (!task)
 		return err_set(e, ERR_GONE, "process %d is a zombie, exiting, or a kernel thread: it has no memory", t->pid);
 	snprintf(path, sizeof path, "/proc/%d/task", t->pid);
@@ -267,7 +279,7 @@ int target_refresh(struct target *t, struct err *e)
 	procmaps_free(&t->maps);
 	t->maps = maps;
 	pid_t task = living_task(t->pid);
-	t->task = task ? task : t->task;
+	t->task = task > 0 ? task : t->task;
 	return 0;
 }
 
@@ -292,7 +304,7 @@ static int check_frozen(const struct target *t, struct err *e)
 {
 	char path[4352], text[4096];
 	snprintf(path, sizeof path, "/proc/%d/cgroup", t->pid);
-	if (read_text(path, text, sizeof text) <= 0)
+	if (target_read_text(path, text, sizeof text) <= 0)
 		return 0;
 	char *group = strstr(text, "0::");
 	if (!group)
@@ -300,7 +312,7 @@ static int check_frozen(const struct target *t, struct err *e)
 	group += 3;
 	group[strcspn(group, "\n")] = 0;
 	snprintf(path, sizeof path, "/sys/fs/cgroup%s/cgroup.events", group);
-	if (read_text(path, text, sizeof text) > 0 && strstr(text, "frozen 1"))
+	if (target_read_text(path, text, sizeof text) > 0 && strstr(text, "frozen 1"))
 		return err_set(e, ERR_REFUSED, "process %d is frozen by its cgroup", t->pid);
 	return 0;
 }
@@ -333,7 +345,10 @@ int target_check(struct target *t, struct err *e)
 	if (t->pid == getpid())
 		return err_set(e, ERR_REFUSED, "process %d is this tool itself", t->pid);
 	snprintf(path, sizeof path, "/proc/%d/status", t->pid);
-	if (read_text(path, text, sizeof text) <= 0)
+	ssize_t size = target_read_text(path, text, sizeof text);
+	if (size < 0 && !is_gone(errno))
+		return err_set_errno(e, errno, "%s", path);
+	if (size <= 0)
 		return err_set(e, ERR_GONE, "process %d is gone", t->pid);
 	int status = target_check_status(t, text, e);
 	if (!status)

@@ -47,7 +47,7 @@ int target_check_status(struct target *t, const char *status, struct err *e) MUS
 /* Is the address space still the one that was opened? ERR_GONE if not. Cheap: one read. */
 int target_alive(const struct target *t, struct err *e) MUST_CHECK;
 
-/* A task of the process that still has its memory: the leader, or another when the leader has exited. 0: there is none. */
+/* A task of the process that still has its memory: the leader, or another when the leader has exited. 0: there is none; -1 with errno: that cannot be told. */
 pid_t target_living_task(const struct target *t);
 
 /* Is `tid` a thread of this process, whatever happened to its number? Opens nothing. */
@@ -71,6 +71,9 @@ int target_read(const struct target *t, raddr address, void *buffer, size_t size
 int target_write(const struct target *t, raddr address, const void *data, size_t size, struct err *e) MUST_CHECK;
 /* Up to `size` bytes; how many were read. */
 size_t target_read_some(const struct target *t, raddr address, void *buffer, size_t size);
+
+/* A small file of /proc as text, cut at `size` - 1 bytes; its length, or -1 with errno. Allocates nothing. */
+ssize_t target_read_text(const char *path, char *text, size_t size);
 
 /* The name of a process, escaped for output, into `text`; "?" if unknown. */
 void target_name(pid_t pid, char *text, size_t size);

@@ -152,11 +152,8 @@ static int refuse_seize(const struct target *t, pid_t tid, int cause, struct err
 {
 	char path[64], text[4096], name[64];
 	snprintf(path, sizeof path, "/proc/%d/task/%d/status", t->pid, tid);
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	ssize_t got = fd < 0 ? 0 : read(fd, text, sizeof text - 1);
-	if (fd >= 0)
-		close(fd);
-	text[got > 0 ? got : 0] = 0;
+	if (target_read_text(path, text, sizeof text) < 0)
+		text[0] = 0;
 	const char *tracer = strstr(text, "\nTracerPid:\t");
 	pid_t pid = tracer ? (pid_t)strtol(tracer + 12, NULL, 10) : 0;
 	if (pid && pid != getpid()) {
@@ -183,11 +180,8 @@ static bool is_ending(const struct target *t, pid_t tid)
 	char path[64], text[512], state = 'X';
 	unsigned flags = 0;
 	snprintf(path, sizeof path, "/proc/%d/task/%d/stat", t->pid, tid);
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	ssize_t got = fd < 0 ? 0 : read(fd, text, sizeof text - 1);
-	if (fd >= 0)
-		close(fd);
-	text[got > 0 ? got : 0] = 0;
+	if (target_read_text(path, text, sizeof text) < 0)
+		return errno == ENOENT || errno == ESRCH; /* otherwise it is we who cannot open anything */
 	const char *name_end = strrchr(text, ')');
 	return !name_end || sscanf(name_end + 1, " %c %*d %*d %*d %*d %*d %u", &state, &flags) != 2 || state == 'Z' || state == 'X' ||
 	       (flags & TASK_EXITING);
@@ -362,7 +356,10 @@ static bool all_listed(const struct tracees *s)
 {
 	char text[4096];
 	uint32_t stopped = 0;
-	ssize_t got = pread(s->status_fd, text, sizeof text - 1, 0);
+	ssize_t got;
+	do
+		got = pread(s->status_fd, text, sizeof text - 1, 0);
+	while (got < 0 && errno == EINTR);
 	text[got > 0 ? got : 0] = 0;
 	const char *threads = strstr(text, "\nThreads:\t");
 	for (uint32_t i = 0; i < s->count; i++)

@@ -106,17 +106,20 @@ static int read_text_of_any_thread(pid_t pid, char **ret_text, struct err *e)
 	snprintf(path, sizeof path, "/proc/%d/task", (int)pid);
 	DIR *directory = opendir(path);
 	if (!directory)
-		return err_set(e, ERR_GONE, "%s: no such process", path);
-	for (struct dirent *entry; !*ret_text && (entry = readdir(directory));) {
+		return errno == ENOENT || errno == ESRCH ? err_set(e, ERR_GONE, "%s: no such process", path)
+							 : err_set_errno(e, errno, "%s", path);
+	int status = 0;
+	for (struct dirent *entry; !*ret_text && !status && (entry = readdir(directory));) {
 		if (entry->d_name[0] == '.')
 			continue;
 		char maps_path[sizeof path + 280];
 		snprintf(maps_path, sizeof maps_path, "%s/%s/maps", path, entry->d_name);
-		struct err ignored; /* a thread may exit between the listing and the read; the next one is tried */
-		(void)!read_text(maps_path, ret_text, &ignored);
+		status = read_text(maps_path, ret_text, e);
+		if (status == -ERR_GONE) /* a thread may exit between the listing and the read; the next one is tried */
+			status = 0;
 	}
 	closedir(directory);
-	return *ret_text ? 0 : err_set(e, ERR_GONE, "process %d has no memory (zombie or kernel thread)", (int)pid);
+	return *ret_text || status ? status : err_set(e, ERR_GONE, "process %d has no memory (zombie or kernel thread)", (int)pid);
 }
 
 int procmaps_read(pid_t pid, struct procmaps *ret_maps, struct err *e)

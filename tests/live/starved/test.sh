@@ -62,10 +62,10 @@ for verb in apply status verify undo; do
 	# shellcheck disable=SC2046
 	LD_PRELOAD=$work/failing.so repave-apply $(verb "$verb") >"$work/log" 2>&1 || fail "$verb: exit $?"
 	[ "$verb" = undo ] || undo "before"
-	count=$(cat "$work/count")
-	[ "$count" -gt 10 ] || fail "$verb allocates only $count times"
-	echo "$verb: $count allocations"
-	for ((n = 1 + RANDOM % step; n <= count; n += step)); do
+	allocations=$(cat "$work/count")
+	[ "$allocations" -gt 10 ] || fail "$verb allocates only $allocations times"
+	echo "$verb: $allocations allocations"
+	for ((n = 1 + RANDOM % step; n <= allocations; n += step)); do
 		starve "$verb" env FAIL_ALLOCATION="$n" LD_PRELOAD="$work/failing.so"
 		starve "$verb" env FAIL_ALLOCATIONS="$n" LD_PRELOAD="$work/failing.so"
 	done
