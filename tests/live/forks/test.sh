@@ -93,7 +93,7 @@ for first in child parent; do
 	tool "$parent" apply --max-pause 2000 "$work/plan"
 	new_child
 	child_works "with its parent's plan"
-	says "$child" ": applied"
+	says "$child" ": applied, .*, inherited by fork"
 	tool "$child" verify
 	[ "$first" = child ] && undo "$child" "child first" || undo "$parent" "parent first"
 	[ "$first" = child ] && says "$parent" ": applied" || says "$child" ": applied"

@@ -50,7 +50,8 @@ starve() {
 	case $(head -n 1 "$work/status") in
 	*"not applied"*) [ "$1" = undo ] || [ "$1$got" != apply0 ] || fail "$what: exit 0 and not applied" ;;
 	*": applied"*) repave-apply verify -p "$victim" >"$work/log" 2>&1 || fail "verify after $what: exit $?" ;;
-	*) left=$((left + 1)) ;; # it says what is left; nothing is redirected by halves
+	*": half applied, nothing redirected yet"* | *": being undone, image not freed yet"* | *": undone, image kept"*) left=$((left + 1)) ;;
+	*) fail "$what: status says $(head -n 1 "$work/status")" ;;
 	esac
 	[ "$1$got" != undo0 ] || pristine "$what" --padding
 	undo "after $what"

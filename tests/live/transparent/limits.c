@@ -1,5 +1,5 @@
 /*
- * limits SECONDS: one thread in each kind of wait with a time limit. Prints how long each took and exits: 1 when one was not right.
+ * limits SECONDS: one thread in each kind of wait with a time limit. Prints what each returned and how long it took and exits: 1 when one was not right.
  *
  * Those whose time the kernel keeps while they are interrupted must take as long as they were told to. Those that a stop interrupts and that are
  * made again begin anew: they may take up to twice the time, as long as no stop comes later than SECONDS.
@@ -17,6 +17,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/epoll.h>
 #include <sys/ipc.h>
 #include <sys/select.h>
@@ -278,7 +279,12 @@ int main(int argc, char **argv)
 		pthread_join(w->thread, NULL);
 		bool good = w->got == w->result && w->took > seconds - 0.001 && w->took < (w->anew ? 2 : 1) * seconds + SLACK;
 		right &= good;
-		printf("%s%s: %.3f s%s\n", good ? "" : "WRONG ", w->name, w->took, w->anew ? " (begins anew)" : "");
+		printf("%s%s: ", good ? "" : "WRONG ", w->name);
+		if (w->got < 0)
+			printf("%s", strerrorname_np((int)-w->got));
+		else
+			printf("%ld", w->got);
+		printf(" after %.3f s%s\n", w->took, w->anew ? " (begins anew)" : "");
 	}
 	return right ? 0 : 1;
 }
