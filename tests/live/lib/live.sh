@@ -91,6 +91,7 @@ held() {
 
 start_asking() {
 	mkfifo "$work/in"
+	: >"$work/out" # there for the first question, however late the program begins
 	"$@" <"$work/in" >"$work/out" 2>&1 &
 	victim=$!
 	exec 3>"$work/in"
