@@ -5,6 +5,7 @@
  *	FAIL_ALLOCATIONS=N	so do all after it
  *	FAIL_INTERRUPT=1	each read and write is interrupted at first, and moves at most 7 bytes when it is made again; pread and pwrite, which
  *				also go to the memory of another process, move half of what they should
+ *	FAIL_CLOCK=1		the time of day jumps by a day at each look, back and forth
  *	FAIL_COUNT=FILE		writes the number of allocations there at the end
  */
 #include <dlfcn.h>
@@ -14,12 +15,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
+#include <time.h>
 #include <unistd.h>
 
 #define PIECE 7u
 
 static unsigned long allocations, fail_at, fail_from;
-static int started, interrupt;
+static int started, interrupt, clock_jumps;
 
 void *__libc_malloc(size_t size);
 void *__libc_calloc(size_t count, size_t size);
@@ -37,6 +41,7 @@ static __attribute__((constructor)) void begin(void)
 	fail_at = number("FAIL_ALLOCATION");
 	fail_from = number("FAIL_ALLOCATIONS");
 	interrupt = getenv("FAIL_INTERRUPT") != NULL;
+	clock_jumps = getenv("FAIL_CLOCK") != NULL;
 	started = 1;
 }
 
@@ -135,4 +140,36 @@ ssize_t pwrite(int fd, const void *buffer, size_t size, off_t offset)
 	if (!next)
 		next = (ssize_t(*)(int, const void *, size_t, off_t))dlsym(RTLD_NEXT, "pwrite");
 	return is_interrupted() ? -1 : next(fd, buffer, half(size), offset);
+}
+
+static time_t jump(void)
+{
+	static int looks;
+	return !clock_jumps ? 0 : __atomic_add_fetch(&looks, 1, __ATOMIC_RELAXED) % 2 ? 86400 : -86400;
+}
+
+int clock_gettime(clockid_t clock, struct timespec *ret_time)
+{
+	int status = (int)syscall(SYS_clock_gettime, clock, ret_time);
+	if (!status && (clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE))
+		ret_time->tv_sec += jump();
+	return status;
+}
+
+time_t time(time_t *ret_time)
+{
+	struct timespec now = {0};
+	clock_gettime(CLOCK_REALTIME, &now);
+	if (ret_time)
+		*ret_time = now.tv_sec;
+	return now.tv_sec;
+}
+
+int gettimeofday(struct timeval *restrict ret_time, void *restrict zone)
+{
+	struct timespec now;
+	(void)zone;
+	int status = clock_gettime(CLOCK_REALTIME, &now);
+	*ret_time = (struct timeval){now.tv_sec, now.tv_nsec / 1000};
+	return status;
 }

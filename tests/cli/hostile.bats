@@ -186,6 +186,20 @@ full_while_recording() {
 	kill "$pid"
 }
 
+@test "a clock that jumps changes neither how long is recorded nor what is found" {
+	./p loop 3>&- &
+	pid=$!
+	begin=$(cut -d ' ' -f 1 /proc/uptime)
+	for how in --samples --emulate; do
+		FAIL_CLOCK=1 LD_PRELOAD=$failing repave-profile record $how --seconds 0.5 -p "$pid" -o out.rprof >/dev/null 2>stderr ||
+			{ cat stderr; kill "$pid"; return 1; }
+		repave-profile show --json out.rprof >shown.json
+		jq -e '.complete == true and .samples > 0' shown.json || { cat shown.json; kill "$pid"; return 1; }
+	done
+	kill "$pid"
+	awk -v b="$begin" '{ exit !($1 - b >= 1 && $1 - b < 30) }' /proc/uptime
+}
+
 @test "an output that is moved away while it is recorded is the whole recording" {
 	./p loop 3>&- &
 	pid=$!

@@ -125,6 +125,18 @@ static int compare_words(const void *a, const void *b)
 	return *(const int *)a - *(const int *)b;
 }
 
+/* So short a function that much of the time goes by in the linkage table. */
+static void call_through_table(void)
+{
+	static int first;
+	unsigned seed = 42;
+	int last = 0;
+	for (int i = 0; i < 20000; i++)
+		last = rand_r(&seed);
+	first = first ? first : last;
+	check(last == first, "linkage table");
+}
+
 /* A callback out of the library, through the linkage table into it. */
 static void sort_words(void)
 {
@@ -183,6 +195,7 @@ static struct place {
     {"malloc", allocate, 0},
     {"rep movsb", copy_bytes, 0},
     {"system calls", call_the_kernel, 0},
+    {"linkage table", call_through_table, 0},
     {"qsort", sort_words, 0},
     {"restartable sequence", run_sequences, 0},
 };

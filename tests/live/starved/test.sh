@@ -75,6 +75,8 @@ for verb in apply status verify undo; do
 	done
 	starve "$verb" env FAIL_INTERRUPT=1 LD_PRELOAD="$work/failing.so"
 	[ "$got" = 0 ] || fail "$verb, interrupted: exit $got: $(cat "$work/tool.log")"
+	starve "$verb" env FAIL_CLOCK=1 LD_PRELOAD="$work/failing.so"
+	[ "$got" = 0 ] || fail "$verb, while the clock jumps: exit $got: $(cat "$work/tool.log")"
 done
 unset FAIL_COUNT
 progress after
