@@ -151,6 +151,7 @@ refused 75 "at work" repave-apply undo -p "$victim"
 # Signals end it early and whole.
 for signal in TERM INT; do
 	[ "$signal" = TERM ] || { # jobs in the background ignore SIGINT unless told otherwise
+		: >"$work/early" # of the one before
 		setsid env --default-signal=INT repave-apply count --json -p "$victim" --seconds 30 -o "$work/early.rprof" "$work/one.rplan" \
 			>"$work/early" 2>&1 &
 		counter=$!
@@ -194,6 +195,7 @@ for turn in 1 2; do
 done
 
 # fork while it counts: the child has the image too, works, and is restored with its parent (or, where that could not be, by undo).
+: >"$work/early"
 repave-apply count --json -p "$victim" --max-pause 2000 --seconds 1 -o "$work/raw.rprof" "$work/many.rplan" >"$work/early" 2>&1 &
 counter=$!
 for _ in $(seq 300); do grep -q counting "$work/early" && break; sleep 0.01; done
