@@ -67,7 +67,9 @@ for verb in apply status verify undo; do
 	[ "$allocations" -gt 10 ] || fail "$verb allocates only $allocations times"
 	echo "$verb: $allocations allocations"
 	for ((n = 1 + RANDOM % step; n <= allocations; n += step)); do
+		before=$left
 		starve "$verb" env FAIL_ALLOCATION="$n" LD_PRELOAD="$work/failing.so"
+		[ "$verb" != apply ] || [ "$left" = "$before" ] || fail "apply could have taken back what it did before allocation $n failed"
 		starve "$verb" env FAIL_ALLOCATIONS="$n" LD_PRELOAD="$work/failing.so"
 	done
 	for most in 4 5 6 8 11; do # with fewer no library can be loaded
