@@ -525,21 +525,24 @@ static bool any_pinned(const struct undo *u)
 static int free_images(struct undo *u, uint32_t tries, struct undo_report *report, struct err *e)
 {
 	struct release_report released = {0};
+	struct err why = {0};
 	int status = 0;
 	for (uint32_t n = 0; n < tries; n++) {
 		if (n)
 			monotonic_pause(TRY_PAUSE);
-		status = release_images(u->target, u->journals, u->journal_count, u->pinned, &released, e);
+		status = release_images(u->target, u->journals, u->journal_count, u->pinned, &released, &why);
 		if (status != -ERR_BUSY)
 			break;
 	}
-	/* It is undone: that nobody can be made to unmap the image, now or at all, changes nothing of that. */
-	if (status && status != -ERR_BUSY && status != -ERR_REFUSED)
+	if (status && status != -ERR_BUSY && status != -ERR_REFUSED) {
+		if (e)
+			*e = why;
 		return status;
+	}
 	report->freed = released.freed;
 	report->kept |= status || released.kept[0];
-	if (status == -ERR_REFUSED && e)
-		snprintf(report->kept_because, sizeof report->kept_because, "%.*s", (int)sizeof report->kept_because - 1, e->text);
+	if (status == -ERR_REFUSED) /* it filters its system calls since it was applied to */
+		snprintf(report->kept_because, sizeof report->kept_because, "%.*s", (int)sizeof report->kept_because - 1, why.text);
 	else if (status)
 		snprintf(report->kept_because, sizeof report->kept_because, "no thread could make the call to unmap it");
 	else if (released.kept[0])
