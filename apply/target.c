@@ -178,16 +178,26 @@ static bool effective_id(const char *status, const char *name, unsigned *ret_id)
 	return field && sscanf(field, "%*u %u", ret_id) == 1;
 }
 
+static int read_status(const struct target *t, char text[STATUS_SIZE], struct err *e)
+{
+	char path[64];
+	snprintf(path, sizeof path, "/proc/%d/status", t->pid);
+	ssize_t size = target_read_text(path, text, STATUS_SIZE);
+	if (size < 0 && !is_gone(errno))
+		return err_set_errno(e, errno, "%s", path);
+	return size > 0 ? 0 : err_set(e, ERR_GONE, "process %d is gone", t->pid);
+}
+
 int target_user(const struct target *t, struct target_user *ret_user, struct err *e)
 {
-	char path[64], text[STATUS_SIZE];
+	char text[STATUS_SIZE];
 	struct target_user user;
-	snprintf(path, sizeof path, "/proc/%d/status", t->pid);
-	if (read_text(path, text, sizeof text) <= 0)
-		return err_set(e, ERR_GONE, "process %d is gone", t->pid);
+	int status = read_status(t, text, e);
+	if (status)
+		return status;
 	const char *numbers = status_field(text, "NSpid");
 	if (!numbers || !effective_id(text, "Uid", &user.uid) || !effective_id(text, "Gid", &user.gid))
-		return err_set(e, ERR_ENVIRONMENT, "%s: not understood", path);
+		return err_set(e, ERR_ENVIRONMENT, "/proc/%d/status: not understood", t->pid);
 	size_t length = strcspn(numbers, "\n");
 	while (length && numbers[length - 1] >= '0' && numbers[length - 1] <= '9')
 		length--;
@@ -341,16 +351,12 @@ int target_check_status(struct target *t, const char *status, struct err *e)
 
 int target_check(struct target *t, struct err *e)
 {
-	char path[64], text[STATUS_SIZE];
+	char text[STATUS_SIZE];
 	if (t->pid == getpid())
 		return err_set(e, ERR_REFUSED, "process %d is this tool itself", t->pid);
-	snprintf(path, sizeof path, "/proc/%d/status", t->pid);
-	ssize_t size = target_read_text(path, text, sizeof text);
-	if (size < 0 && !is_gone(errno))
-		return err_set_errno(e, errno, "%s", path);
-	if (size <= 0)
-		return err_set(e, ERR_GONE, "process %d is gone", t->pid);
-	int status = target_check_status(t, text, e);
+	int status = read_status(t, text, e);
+	if (!status)
+		status = target_check_status(t, text, e);
 	if (!status)
 		status = check_machine(t, e);
 	if (!status)
