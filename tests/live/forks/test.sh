@@ -111,6 +111,7 @@ done
 for step in $((2 + RANDOM % 8)) $((20 + RANDOM % 15)) $((45 + RANDOM % 10)); do
 	victim=$parent
 	held "$step" apply "$work/plan" || fail "apply ends before step $step"
+	born=$(grep -c '^child [0-9]' "$work/out")
 	echo child >&3 # answered at once, or when it goes on
 	sleep 0.1
 	kill -CONT "$tool"
@@ -118,11 +119,12 @@ for step in $((2 + RANDOM % 8)) $((20 + RANDOM % 15)) $((45 + RANDOM % 10)); do
 	status=$?
 	[ "$status" = 0 ] || [ "$status" = 75 ] || { [ "$status" = 5 ] && grep -q "shares its memory" "$work/tool.log"; } ||
 		fail "apply that waited at step $step: exit $status"
-	for _ in $(seq 300); do
-		child=$(grep '^child [0-9]' "$work/out" | tail -n 1 | cut -d ' ' -f 2)
-		[ -n "$child" ] && kill -0 "$child" 2>/dev/null && break
+	for _ in $(seq 500); do
+		[ "$(grep -c '^child [0-9]' "$work/out")" -gt "$born" ] && break
 		sleep 0.01
 	done
+	[ "$(grep -c '^child [0-9]' "$work/out")" -gt "$born" ] || fail "no child at step $step"
+	child=$(grep '^child [0-9]' "$work/out" | tail -n 1 | cut -d ' ' -f 2)
 	children+=("$child")
 	child_works "born at step $step"
 	repave-apply status -p "$child" >"$work/log" 2>&1 || fail "status of a child born at step $step: exit $?"
