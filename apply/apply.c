@@ -1,5 +1,6 @@
 #include "apply/apply.h"
 
+#include "apply/cgroup.h"
 #include "apply/inject.h"
 #include "apply/journal.h"
 #include "apply/modes.h"
@@ -204,6 +205,26 @@ static int prepare_journal(struct apply *a, const struct plan *plan, struct err 
 	return place_journal(a, e);
 }
 
+/*
+ * All that will be written becomes memory of the target, patched pages too. Were there too little in its cgroup, the kernel would kill it.
+ * Twice that, since page tables are needed as well, and so that it can go on.
+ */
+static int check_memory(const struct apply *a, struct err *e)
+{
+	uint64_t needed = a->journal.mapped, left = cgroup_memory_left(a->target->pid), page = UINT64_MAX;
+	for (uint32_t i = 0; i < a->stage.region_count; i++)
+		needed += a->stage.regions[i].plan->code_size + a->stage.regions[i].plan->data_size + a->stage.regions[i].counters_mapped;
+	for (uint32_t i = 0; i < a->patches.count; i++) {
+		needed += a->patches.list[i].at.v / PLAN_PAGE != page ? PLAN_PAGE : 0;
+		page = a->patches.list[i].at.v / PLAN_PAGE;
+	}
+	if (2 * needed <= left)
+		return 0;
+	return err_set(e, ERR_REFUSED,
+		       "process %d: its cgroup has %" PRIu64 " KB of memory left, %" PRIu64 " KB are needed; raise its limit",
+		       a->target->pid, left >> 10, 2 * needed >> 10);
+}
+
 /* Everything that can be known and computed without changing the target. */
 static int prepare(struct apply *a, const struct plan *plan, struct err *e)
 {
@@ -220,7 +241,9 @@ static int prepare(struct apply *a, const struct plan *plan, struct err *e)
 		status = check_unwinding(a, e);
 	if (!status)
 		status = moves_init(&a->stage, &a->moves, e);
-	return status ? status : prepare_journal(a, plan, e);
+	if (!status)
+		status = prepare_journal(a, plan, e);
+	return status ? status : check_memory(a, e);
 }
 
 /*
@@ -289,7 +312,7 @@ static int collapse_all(struct apply *a, struct err *e)
 		}
 	}
 	inject_end(&i);
-	return status;
+	return status == -ERR_REFUSED ? 0 : status; /* its system call filter is in the way: then without them */
 }
 
 /* Lays everything down while the target runs. Nothing of its own is changed but which pages are private. */

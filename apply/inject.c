@@ -1,11 +1,13 @@
 #include "apply/inject.h"
 
+#include "apply/filter.h"
 #include "apply/modes.h"
 #include "formats/base/elfhead.h"
 #include "formats/base/restart.h"
 
 #include <errno.h>
 #include <inttypes.h>
+#include <linux/audit.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -272,6 +274,8 @@ static int choose_thread(struct inject *i, struct err *e)
 			tracee_detach(&i->tracee);
 		}
 	int status = target_alive(i->target, e);
+	if (!status)
+		status = target_thawed(i->target, e);
 	if (status)
 		return status;
 	return unfit ? err_set(e, ERR_REFUSED, "process %d runs code that is not 64-bit, or has its system calls dispatched to user space",
@@ -378,9 +382,40 @@ static int next_call_stop(struct inject *i, struct err *e)
 	return err_set(e, ERR_BUSY, "process %d is being stopped by job control", i->target->pid);
 }
 
+/*
+ * Filters are suspended only while this process lives. Were it killed, the thread would make the call, or the one that takes it back, under them: it must
+ * not be killed for that.
+ */
+static int check_filter(const struct inject *i, long number, const uint64_t arguments[6], struct err *e)
+{
+	struct seccomp_data call = {.nr = (int)number, .arch = AUDIT_ARCH_X86_64, .instruction_pointer = i->stub.v + 2};
+	bool forbids = false;
+	memcpy(call.args, arguments, sizeof call.args);
+	int status = i->target->seccomp_filter ? filter_forbids(i->tracee.tid, &call, &forbids, e) : 0;
+	if (!status && forbids)
+		return err_set(
+		    e, ERR_REFUSED,
+		    "process %d would be killed by its own system call filter (seccomp, call %ld) if this tool were killed meanwhile",
+		    i->target->pid, number);
+	return status;
+}
+
+static int check_filters(const struct inject *i, long number, const uint64_t arguments[6], const struct inject_revert *revert,
+			 struct err *e)
+{
+	int status = check_filter(i, number, arguments, e);
+	if (status || !revert || !revert->number)
+		return status;
+	const uint64_t back[6] = {revert->arguments[0], revert->arguments[1]};
+	return check_filter(i, (long)revert->number, back, e);
+}
+
 int inject_hold(struct inject *i, long number, const uint64_t arguments[6], const struct inject_revert *revert, int64_t *ret_result,
 		struct err *e)
 {
+	int checked = check_filters(i, number, arguments, revert, e);
+	if (checked)
+		return checked;
 	for (int signals = 0; signals < SIGNALS_MAX; signals++) {
 		int status = write_stub(i, revert, e);
 		if (!status)
@@ -430,6 +465,22 @@ void inject_end(struct inject *i)
 	tracee_detach(&i->tracee);
 }
 
+/* mmap(2); what may be done about it. */
+static const char *why_not_mapped(int reason)
+{
+	switch (reason) {
+	case EAGAIN:
+		return " (it locks all its memory, mlockall, and may lock no more: raise its RLIMIT_MEMLOCK, prlimit --memlock)";
+	case ENOMEM:
+		return " (a limit is reached: raise its RLIMIT_AS, prlimit --as, or vm.max_map_count)";
+	case EACCES:
+	case EPERM:
+		return " (a security module allows it no new executable memory)";
+	default:
+		return "";
+	}
+}
+
 int inject_map(struct inject *i, raddr address, uint64_t size, int protection, struct err *e)
 {
 	int64_t result;
@@ -445,8 +496,8 @@ int inject_map(struct inject *i, raddr address, uint64_t size, int protection, s
 	int reason = result < 0 && result > -4096 ? (int)-result : EINVAL;
 	if (reason == EEXIST)
 		return err_set(e, ERR_BUSY, "process %d mapped something at 0x%" PRIx64 " just now", i->target->pid, address.v);
-	return err_set(e, ERR_REFUSED, "process %d: mapping %" PRIu64 " bytes at 0x%" PRIx64 ": %s", i->target->pid, size, address.v,
-		       strerror(reason));
+	return err_set(e, ERR_REFUSED, "process %d: mapping %" PRIu64 " bytes at 0x%" PRIx64 ": %s%s", i->target->pid, size, address.v,
+		       strerror(reason), why_not_mapped(reason));
 }
 
 int inject_unmap(struct inject *i, raddr address, uint64_t size, struct err *e)

@@ -57,7 +57,8 @@ int inject_begin(struct target *t, struct inject *ret_inject, struct err *e) MUS
 
 /*
  * Makes one call and keeps the thread where it is; inject_release lets go of what the call did. Until then, should this process die, the
- * thread makes the call in `revert` (may be NULL) first. May be used again while held: then the earlier call stands. Otherwise as inject_call.
+ * thread makes the call in `revert` (may be NULL) first. May be used again while held: then the earlier call stands. ERR_REFUSED: the thread
+ * filters its system calls, and would be killed for one of the two if this process died (filter.h); no call was made. Otherwise as inject_call.
  */
 int inject_hold(struct inject *i, long number, const uint64_t arguments[6], const struct inject_revert *revert, int64_t *ret_result,
 		struct err *e) MUST_CHECK;

@@ -1,5 +1,6 @@
 #include "apply/target.h"
 
+#include "apply/cgroup.h"
 #include "apply/core.h"
 #include "apply/fault.h"
 
@@ -309,22 +310,9 @@ static int check_machine(const struct target *t, struct err *e)
 	return err_set(e, ERR_REFUSED, "process %d has no ELF file mapped", t->pid);
 }
 
-/* cgroup v2: is the group frozen? A frozen process cannot run what is injected. */
-static int check_frozen(const struct target *t, struct err *e)
+int target_thawed(const struct target *t, struct err *e)
 {
-	char path[4352], text[4096];
-	snprintf(path, sizeof path, "/proc/%d/cgroup", t->pid);
-	if (target_read_text(path, text, sizeof text) <= 0)
-		return 0;
-	char *group = strstr(text, "0::");
-	if (!group)
-		return 0;
-	group += 3;
-	group[strcspn(group, "\n")] = 0;
-	snprintf(path, sizeof path, "/sys/fs/cgroup%s/cgroup.events", group);
-	if (target_read_text(path, text, sizeof text) > 0 && strstr(text, "frozen 1"))
-		return err_set(e, ERR_REFUSED, "process %d is frozen by its cgroup", t->pid);
-	return 0;
+	return cgroup_frozen(t->pid) ? err_set(e, ERR_REFUSED, "process %d is frozen by its cgroup; thaw it first", t->pid) : 0;
 }
 
 int target_check_status(struct target *t, const char *status, struct err *e)
@@ -333,7 +321,9 @@ int target_check_status(struct target *t, const char *status, struct err *e)
 	if (state && (*state == 'Z' || *state == 'X') && !living_task(t->pid))
 		return err_set(e, ERR_GONE, "process %d is a zombie", t->pid);
 	pid_t tracer = (pid_t)status_number(status, "TracerPid");
-	if (tracer && !(t->held && tracer == getpid())) {
+	if (tracer == getpid() && !t->held) /* it could not be let go: it did not answer */
+		return err_set(e, ERR_BUSY, "process %d does not answer; try again", t->pid);
+	if (tracer && tracer != getpid()) {
 		char name[64];
 		target_name(tracer, name, sizeof name);
 		return err_set(e, ERR_REFUSED, "process %d is already traced by process %d (%s)", t->pid, tracer, name);
@@ -360,7 +350,7 @@ int target_check(struct target *t, struct err *e)
 	if (!status)
 		status = check_machine(t, e);
 	if (!status)
-		status = check_frozen(t, e);
+		status = target_thawed(t, e);
 	return status;
 }
 

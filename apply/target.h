@@ -44,6 +44,9 @@ int target_check(struct target *t, struct err *e) MUST_CHECK;
 /* As target_check, as far as `status` tells, the text of /proc/PID/status. Notes a seccomp filter in the target. */
 int target_check_status(struct target *t, const char *status, struct err *e) MUST_CHECK;
 
+/* ERR_REFUSED: frozen by its cgroup. Opens files. */
+int target_thawed(const struct target *t, struct err *e) MUST_CHECK;
+
 /* Is the address space still the one that was opened? ERR_GONE if not. Cheap: one read. */
 int target_alive(const struct target *t, struct err *e) MUST_CHECK;
 

@@ -429,6 +429,8 @@ int tracees_stop(struct tracees *s, uint64_t limit, struct err *e)
 		status = sharers_refuse_new(&s->sharers, any_stopped(s), e);
 	if (status)
 		tracees_resume(s);
+	if (status == -ERR_BUSY && target_thawed(s->target, e)) /* then there is no use in trying again */
+		return -ERR_REFUSED;
 	return status;
 }
 

@@ -58,8 +58,8 @@ void tracees_fini(struct tracees *s);
 
 /*
  * Stops all threads, also those born meanwhile. Requires: running. ERR_BUSY when a thread did not stop within `limit` nanoseconds (all others run
- * again) or other processes share the memory for a moment (vfork), ERR_REFUSED when a thread is traced by somebody else or another process
- * goes on sharing the memory, ERR_GONE when the process ended or executed another program.
+ * again) or other processes share the memory for a moment (vfork), ERR_REFUSED when a thread is traced by somebody else, another process
+ * goes on sharing the memory or it was frozen, ERR_GONE when the process ended or executed another program.
  * On failure the target runs as before.
  */
 int tracees_stop(struct tracees *s, uint64_t limit, struct err *e) MUST_CHECK;
