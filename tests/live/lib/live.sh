@@ -13,6 +13,8 @@
 # start_asking PROGRAM [ARG...]   as victim, for one that takes commands on standard input and answers each with a line
 # ask COMMAND      sets $answer; fails when it is silent or ever printed WRONG
 # end_asking       its input ends, and so must it, with exit 0
+# cycle NAME PLAN [ARG...]      apply (with ARG...), status, verify, undo: the victim works before, while and after, and is then as it was
+# refused NAME STATUS TEXT PLAN [ARG...]   apply exits with STATUS and one line that says TEXT, and the victim is untouched and works
 
 : "${B:?run by tests/run}"
 root=$PWD/../../..
@@ -117,6 +119,31 @@ end_asking() {
 	status=$?
 	victim=
 	[ "$status" = 0 ] || fail "the victim ended with exit $status"
+}
+
+cycle() {
+	progress "$1, before"
+	repave-apply apply -p "$victim" --max-pause 2000 "${@:3}" "$2" >"$work/log" 2>&1 || fail "$1: apply: exit $?"
+	grep -Eq '[1-9][0-9]* functions' "$work/log" || fail "$1: no function was redirected"
+	progress "$1, applied"
+	repave-apply status -p "$victim" >"$work/log" 2>&1 || fail "$1: status: exit $?"
+	grep -q ": applied, since" "$work/log" || fail "$1: status does not say that it is applied"
+	repave-apply verify -p "$victim" >"$work/log" 2>&1 || fail "$1: verify: exit $?"
+	repave-apply undo -p "$victim" --max-pause 2000 >"$work/log" 2>&1 || fail "$1: undo: exit $?"
+	grep -q "nothing of ours remains" "$work/log" || fail "$1: undo left something"
+	pristine "$1, undone" --padding
+	progress "$1, undone"
+}
+
+refused() {
+	local status
+	repave-apply apply -p "$victim" --max-pause 2000 "${@:5}" "$4" >"$work/stdout" 2>"$work/log"
+	status=$?
+	[ "$status" = "$2" ] || fail "$1: apply: exit $status, not $2"
+	[ "$(wc -l <"$work/log")" = 1 ] || fail "$1: not one line"
+	grep -q -- "$3" "$work/log" || fail "$1: does not say \"$3\""
+	pristine "$1, refused" --padding
+	progress "$1, refused"
 }
 
 # Ends the victim and checks that it never saw a wrong result.
