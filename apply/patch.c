@@ -7,6 +7,7 @@
 #include <string.h>
 
 #define PAGE 4096u
+#define BREAKPOINT 0xcc
 
 int patch_set_alloc(uint32_t count, struct patch_set *ret_set, struct err *e)
 {
@@ -157,11 +158,42 @@ static int read_batch(const struct target *t, struct patch_set *set, const uint3
 	return 0;
 }
 
+/* One by one: what was there, what was written, or a breakpoint. */
+static bool is_probed(const struct patch *p, const uint8_t *bytes, enum patch_bytes expected)
+{
+	for (unsigned i = 0; i < PLAN_PATCH_SIZE; i++)
+		if (bytes[i] != BREAKPOINT && bytes[i] != p->original[i] && (expected == PATCH_ORIGINAL || bytes[i] != p->written[i]))
+			return false;
+	return true;
+}
+
 static bool as_expected(const struct patch *p, const uint8_t *bytes, enum patch_bytes expected)
 {
+	if (p->probed && expected != PATCH_WRITTEN)
+		return is_probed(p, bytes, expected);
 	if (expected != PATCH_WRITTEN && !memcmp(bytes, p->original, PLAN_PATCH_SIZE))
 		return true;
 	return expected != PATCH_ORIGINAL && !memcmp(bytes, p->written, PLAN_PATCH_SIZE);
+}
+
+/* A byte of ours may look like a breakpoint. */
+static bool is_breakpoint(const struct patch *p, const uint8_t *bytes, unsigned i)
+{
+	return bytes[i] == BREAKPOINT && p->written[i] != BREAKPOINT && p->original[i] != BREAKPOINT;
+}
+
+static bool has_breakpoint(const struct patch *p, const uint8_t *bytes)
+{
+	bool has = false;
+	for (unsigned i = 0; i < PLAN_PATCH_SIZE; i++)
+		has |= is_breakpoint(p, bytes, i);
+	return has;
+}
+
+static int refuse_bytes(const struct patch *p, const uint8_t *b, struct err *e)
+{
+	return err_set(e, ERR_NO, "the bytes at 0x%" PRIx64 " are %02x %02x %02x %02x %02x, not what was expected%s", p->at.v, b[0], b[1],
+		       b[2], b[3], b[4], has_breakpoint(p, b) ? " (a breakpoint or uprobe)" : "");
 }
 
 int patch_compare(const struct target *t, struct patch_set *set, enum patch_bytes expected, struct err *e)
@@ -179,12 +211,44 @@ int patch_compare(const struct target *t, struct patch_set *set, enum patch_byte
 			const struct patch *p = &set->list[batch[k]];
 			const uint8_t *b = set->read_back + k * PLAN_PATCH_SIZE;
 			if (!as_expected(p, b, expected))
-				return err_set(e, ERR_NO, "the bytes at 0x%" PRIx64 " are %02x %02x %02x %02x %02x, not what was expected",
-					       p->at.v, b[0], b[1], b[2], b[3], b[4]);
+				return refuse_bytes(p, b, e);
 		}
 		filled = 0;
 	}
 	return 0;
+}
+
+int patch_allow_probes(const struct target *t, struct patch_set *set, uint32_t *ret_breakpoints, struct err *e)
+{
+	uint32_t breakpoints = 0;
+	int status = 0;
+	for (uint32_t i = 0; !status && i < set->count; i++) {
+		struct patch *p = &set->list[i];
+		uint8_t bytes[PLAN_PATCH_SIZE];
+		if (p->state != PATCH_WANTED)
+			continue;
+		status = target_read(t, p->at, bytes, sizeof bytes, e);
+		if (status || as_expected(p, bytes, PATCH_EITHER))
+			continue;
+		p->probed = !p->is_hook && is_probed(p, bytes, PATCH_EITHER);
+		breakpoints += has_breakpoint(p, bytes);
+		if (!p->probed)
+			status = refuse_bytes(p, bytes, e);
+	}
+	if (!status)
+		*ret_breakpoints = breakpoints;
+	return status;
+}
+
+/* The breakpoint itself is not written, not even with what it is: whoever made it may be taking it away just now. */
+static int write_around(const struct target *t, const struct patch *p, struct err *e)
+{
+	uint8_t bytes[PLAN_PATCH_SIZE];
+	int status = target_read(t, p->at, bytes, sizeof bytes, e);
+	for (unsigned i = 0; !status && i < PLAN_PATCH_SIZE; i++)
+		if (!is_breakpoint(p, bytes, i) && bytes[i] != p->original[i])
+			status = target_write(t, (raddr){p->at.v + i}, &p->original[i], 1, e);
+	return status;
 }
 
 int patch_write(const struct target *t, const struct patch_set *set, enum patch_bytes bytes, bool hooks, struct err *e)
@@ -193,7 +257,9 @@ int patch_write(const struct target *t, const struct patch_set *set, enum patch_
 		const struct patch *p = &set->list[i];
 		if (p->state != PATCH_WANTED || p->is_hook != hooks)
 			continue;
-		int status = target_write(t, p->at, bytes == PATCH_WRITTEN ? p->written : p->original, PLAN_PATCH_SIZE, e);
+		int status = p->probed && bytes == PATCH_ORIGINAL
+				 ? write_around(t, p, e)
+				 : target_write(t, p->at, bytes == PATCH_WRITTEN ? p->written : p->original, PLAN_PATCH_SIZE, e);
 		if (status)
 			return status;
 	}

@@ -32,6 +32,7 @@ struct patch {
 	uint8_t state; /* enum patch_state */
 	uint8_t kind;  /* enum plan_patch_kind */
 	bool is_hook;  /* the one in front of _Unwind_Find_FDE */
+	bool probed;   /* patch_allow_probes found a breakpoint, or what is left of one */
 	uint32_t region, function;
 };
 
@@ -63,6 +64,14 @@ enum patch_bytes { PATCH_ORIGINAL, PATCH_WRITTEN, PATCH_EITHER };
 
 /* Are the bytes at every wanted patch as said? ERR_NO with the first address that is not. Requires: stopped; allocates nothing. */
 int patch_compare(const struct target *t, struct patch_set *set, enum patch_bytes expected, struct err *e) MUST_CHECK;
+
+/*
+ * A uprobe that is planted after apply puts its breakpoint (cc) into a patch, and when it goes not what was there but what the file has: the function cannot
+ * run then. So where each byte is the original one, the written one or a breakpoint, it is known what is whose, and from here on patch_write puts
+ * the original bytes back around the breakpoint and patch_compare takes that for original. ERR_NO with the first address where it is not so; hooks are
+ * not forgiven. *ret_breakpoints: patches that have one now. Requires: stopped, and nobody else traces it (a debugger would put back what it found).
+ */
+int patch_allow_probes(const struct target *t, struct patch_set *set, uint32_t *ret_breakpoints, struct err *e) MUST_CHECK;
 
 /* Where the stub in front of _Unwind_Find_FDE stands in the image at `code`; 0 when it has none. The patch that leads there is the hook. */
 raddr patch_stub(raddr code, const struct plan_run *runs, uint32_t run_count);

@@ -218,13 +218,15 @@ static int check_bytes(const struct undo *u, int status, struct err *e)
 }
 
 /* All patches but the hook. */
-static int put_back(struct undo *u, struct err *e)
+static int put_back(struct undo *u, struct undo_report *report, struct err *e)
 {
 	struct journal *j = u->live;
 	if (!j || j->state == JOURNAL_STAGING)
 		return 0;
 	/* Original bytes are no surprise in any state: a library that was closed and opened again has them. */
 	int status = patch_compare(u->target, &u->patches, PATCH_EITHER, e);
+	if (status == -ERR_NO)
+		status = patch_allow_probes(u->target, &u->patches, &report->breakpoints, e);
 	if (status == -ERR_NO)
 		return e ? (e->code = ERR_REFUSED, -ERR_REFUSED) : -ERR_REFUSED;
 	if (!status)
@@ -295,7 +297,7 @@ static int while_stopped(struct undo *u, struct undo_report *report, struct err 
 	survey_threads(u, report);
 	if (u->unwinding_tid && u->live && u->live->state != JOURNAL_STAGING)
 		return err_set(e, ERR_BUSY, "process %d: thread %d is unwinding its stack; try again", u->target->pid, u->unwinding_tid);
-	int status = put_back(u, e);
+	int status = put_back(u, report, e);
 	if (status)
 		return status;
 	move_threads(u, report);

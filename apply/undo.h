@@ -19,6 +19,7 @@ struct undo_options {
 struct undo_report {
 	uint32_t patches;	 /* taken back */
 	uint32_t moved, returns; /* PCs moved home, return addresses rewritten */
+	uint32_t breakpoints;	 /* of somebody else on patches: they stay, the original code is around them */
 	uint32_t threads, stops;
 	uint64_t pause; /* nanoseconds, of the longest stop */
 	uint64_t freed; /* bytes unmapped */
@@ -31,7 +32,8 @@ struct undo_report {
 
 /*
  * Takes back whatever the journals of the process say, and frees what can be freed. Requires: target_check'ed, running.
- * ERR_REFUSED: nothing is applied (target untouched), or bytes at a patch are not what was written there (untouched, names the address).
+ * ERR_REFUSED: nothing is applied (target untouched), or bytes at a patch are not what was written there, nor with breakpoints
+ * (patch_allow_probes; untouched, names the address).
  * ERR_BUSY: it could not be stopped in time (untouched). ERR_GONE. ERR_INCONSISTENT: some bytes could not be written back.
  */
 int undo_process(struct target *t, const struct undo_options *options, struct undo_report *ret_report, struct err *e) MUST_CHECK;
