@@ -15,6 +15,7 @@
  * address-limit   RLIMIT_AS is reached
  * data-limit      RLIMIT_DATA is reached
  * mappings LEFT   vm.max_map_count is reached but for LEFT mappings
+ * undumpable      PR_SET_DUMPABLE is 0: its /proc files belong to root
  * migrating       it is sent from one CPU to another all the time
  */
 #define _GNU_SOURCE
@@ -275,6 +276,8 @@ static void come_under(const char *argument)
 		limit(RLIMIT_DATA, status_kilobytes("VmData:") * 1024);
 	else if (!strcmp(kind, "mappings"))
 		split(strtoul(argument, NULL, 10));
+	else if (!strcmp(kind, "undumpable"))
+		must(!prctl(PR_SET_DUMPABLE, 0, 0, 0, 0), "PR_SET_DUMPABLE");
 	else if (!strcmp(kind, "migrating"))
 		must(!pthread_create(&thread, NULL, migrate, NULL), "thread");
 	else if (!strcmp(kind, "strict"))
