@@ -122,6 +122,19 @@ static int prove(struct job *job, const struct attempt *a)
 		       refusal.text);
 }
 
+/* Names the reason for which all functions of the module stay, where there is one such. */
+static int refuse_module(const struct map *map, struct err *e)
+{
+	uint32_t reasons = map->function_count ? UINT32_MAX : 0;
+	unsigned shared = 0;
+	for (uint32_t i = 0; i < map->function_count; i++)
+		reasons &= map->functions[i].reasons;
+	while (shared < MAP_REASON_COUNT && !(reasons & 1u << shared))
+		shared++;
+	return err_set(e, ERR_NO, "nothing in it is hot and can be moved%s%s", shared < MAP_REASON_COUNT ? ": " : "",
+		       shared < MAP_REASON_COUNT ? map_reason_text(shared) : "");
+}
+
 static int make_code(const struct maker *m, struct job *job, const struct attempt *a)
 {
 	struct plan_make_module *module = job->module;
@@ -132,7 +145,7 @@ static int make_code(const struct maker *m, struct job *job, const struct attemp
 	if (status)
 		return status;
 	if (!job->result.code_size)
-		return err_set(&job->e, ERR_NO, "nothing in it is hot and can be moved");
+		return refuse_module(&module->map, &job->e);
 	start = now();
 	status = unwind_emit(&a->image, &module->map, &job->result, &job->e);
 	module->seconds[PLAN_STAGE_UNWIND] = now() - start;
