@@ -245,14 +245,13 @@ static bool has_hook(const struct undo *u)
 }
 
 /* The hook goes when no frame of an image is left on any stack. */
-static int put_hook_back(struct undo *u, struct undo_report *report, struct err *e)
+static int put_hook_back(struct undo *u, struct err *e)
 {
 	if (!u->live || u->live->state == JOURNAL_STAGING)
 		return 0;
 	int status = patch_write(u->target, &u->patches, PATCH_ORIGINAL, true, e);
 	if (!status)
 		status = patch_compare(u->target, &u->patches, PATCH_ORIGINAL, e);
-	report->patches = patch_count(&u->patches, PATCH_WANTED);
 	return check_bytes(u, status, e);
 }
 
@@ -303,12 +302,14 @@ static int while_stopped(struct undo *u, struct undo_report *report, struct err 
 	move_threads(u, report);
 	u->patches_gone = true;
 	moves_commit(&u->threads);
+	if (u->live && u->live->state != JOURNAL_STAGING)
+		report->patches = patch_count(&u->patches, PATCH_WANTED);
 	status = rewrite_returns(u, report, e);
 	report->hooked = u->blind && has_hook(u);
 	if (!status && report->hooked)
 		return journal_set_state(u->target, u->live, JOURNAL_UNDOING, u->why_kept, e);
 	if (!status)
-		status = put_hook_back(u, report, e);
+		status = put_hook_back(u, e);
 	for (uint32_t i = 0; !status && i < u->journal_count; i++)
 		status = journal_set_state(u->target, &u->journals[i], JOURNAL_REVERTED, u->why_kept[0] ? u->why_kept : JOURNAL_FREEING, e);
 	if (!status)
