@@ -32,11 +32,9 @@ static bool identify(const struct target *t, const struct procmap *header, uint8
 	return true;
 }
 
-/* All of [text_base, text_base + text_size) must be code that is private to the process: writing to a shared mapping would change the file. */
-static int check_text(const struct target *t, const struct plan_module *plan, uint64_t bias, struct err *e)
+/* Code that is private to the process: writing to a shared mapping would change the file. */
+static int check_range(const struct target *t, const struct plan_module *plan, raddr at, uint64_t end, struct err *e)
 {
-	raddr at = raddr_of_vaddr((vaddr){plan->text_base}, bias);
-	uint64_t end = at.v + plan->text_size;
 	while (at.v < end) {
 		const struct procmap *m = procmaps_find(&t->maps, at);
 		if (!m || !m->execute)
@@ -46,6 +44,22 @@ static int check_text(const struct target *t, const struct plan_module *plan, ui
 		at = m->end;
 	}
 	return 0;
+}
+
+/* All functions and patches must be in such code. What is between them need not be: there may be holes between executable segments. */
+static int check_text(const struct target *t, const struct plan_module *plan, uint64_t bias, struct err *e)
+{
+	uint64_t text = raddr_of_vaddr((vaddr){plan->text_base}, bias).v;
+	int status = 0;
+	for (uint32_t i = 0; !status && i < plan->function_count; i++) {
+		uint64_t start = text + plan->functions[i].start;
+		status = check_range(t, plan, (raddr){start}, start + plan->functions[i].size, e);
+	}
+	for (uint32_t i = 0; !status && i < plan->patch_count; i++) {
+		uint64_t start = text + plan->patches[i].at;
+		status = check_range(t, plan, (raddr){start}, start + PLAN_PATCH_SIZE, e);
+	}
+	return status;
 }
 
 int modules_find(const struct target *t, const struct plan_module *plan, uint64_t *ret_bias, struct err *e)

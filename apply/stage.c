@@ -19,7 +19,7 @@
 #endif
 
 #define PIECE (256u << 10) /* code that is read at once */
-#define PIECE_GAP 4096u
+#define PIECE_GAP 4096u	   /* a page */
 
 static uint64_t page_up(uint64_t v)
 {
@@ -57,7 +57,7 @@ static uint32_t piece_end(const struct plan_module *m, uint32_t first)
 	uint32_t next = first + 1;
 	for (; next < m->function_count; next++) {
 		const struct plan_function *f = &m->functions[next];
-		if (f->start > end + PIECE_GAP || (uint64_t)f->start + f->size - start > PIECE)
+		if (f->start >= end + PIECE_GAP || /* a hole between segments is no smaller */ (uint64_t)f->start + f->size - start > PIECE)
 			break;
 		end = (uint64_t)f->start + f->size;
 	}

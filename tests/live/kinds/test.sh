@@ -45,10 +45,21 @@ build nopie "${linked[@]}" -no-pie -DINDIRECT || fail "nopie"
 plan_of nopie library.so
 victim "$work/nopie"
 [ "$(od -An -tx1 -j16 -N1 "$work/nopie" | tr -d ' ')" = 02 ] || fail "nopie is a PIE"
-for _ in 1 2 3; do
+for _ in 1 2; do
 	cycle nopie "$plan"
 done
 finish
+
+build apart "${linked[@]}" -no-pie -DAPART -Wl,--section-start=.apart=0x600000 || fail "apart"
+[ "$(readelf -lW "$work/apart" | grep -c 'LOAD.*R E')" = 2 ] || fail "apart has not two executable segments"
+for _ in 1 2 3 4; do
+	plan_of apart library.so
+	victim "$work/apart"
+	repave-apply apply -n -p "$victim" "$plan" | grep -q 'apart: [1-9]' && cycle "two executable segments" "$plan" && apart=yes
+	finish
+	seed=$((seed + 1))
+done
+[ "${apart:-}" = yes ] || fail "two executable segments: nothing was moved"
 
 build opener victim.c library.c -DINDIRECT -Wl,-E || fail "opener"
 plan_of opener library.so

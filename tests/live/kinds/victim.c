@@ -22,7 +22,11 @@ uint64_t library_work(uint64_t x);
 static volatile unsigned long rounds;
 static volatile int wrong;
 
-__attribute__((noinline)) uint64_t mix(uint64_t x)
+#ifdef APART /* in an executable segment of its own, far behind the other */
+__attribute__((section(".apart")))
+#endif
+__attribute__((noinline)) uint64_t
+mix(uint64_t x)
 {
 	for (unsigned i = 0; i < 40; i++) {
 		x ^= x << 13;
