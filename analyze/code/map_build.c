@@ -337,8 +337,8 @@ int map_build(const struct image *image, unsigned threads, struct map *ret_map, 
 	if (image->text_size >= UINT32_MAX)
 		return err_set(e, ERR_UNSUPPORTED, "%s: text of 4 GiB or more", image->identity.path);
 	if (!image->fde_count)
-		return err_set(e, ERR_UNSUPPORTED, "%s: no unwind information (.eh_frame) that tells where functions are",
-			       image->identity.path);
+		return err_set(e, ERR_UNSUPPORTED, "%s: no unwind information (.eh_frame) that tells where functions are%s",
+			       image->identity.path, image->is_go ? " (a Go program)" : "");
 	int status = 0;
 	if (make_drafts(&b) || index_pages(&b) || note_specials(&b))
 		status = -1;

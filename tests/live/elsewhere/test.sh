@@ -24,6 +24,7 @@ starts() {
 	return 1
 }
 launch() {
+	: >"$work/out" # what the one before said is not to be taken for this one's
 	"${@:2}" >"$work/out" 2>&1 &
 	victim=$!
 	starts "$1"
@@ -78,7 +79,9 @@ inside_pristine() {
 	nsenter -t "$victim" -m "$work/pristine" "$victim" --padding >"$work/log" 2>&1 || fail "$1: not as it was: $(cat "$work/log")"
 }
 if launch overlay unshare -m sh -c "$mount_script"; then
-	chain overlay
+	repave-apply apply -p "$victim" "$work/plan" >"$work/log" 2>&1 || fail "overlay: apply: exit $?"
+	progress "overlay, applied"
+	repave-apply undo -p "$victim" >"$work/log" 2>&1 || fail "overlay: undo: exit $?"
 	inside_pristine overlay
 	finish
 fi

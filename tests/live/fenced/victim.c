@@ -1,5 +1,5 @@
 /*
- * victim KIND [ARG]: computes in hot_ functions, checks every result, and lives under one of the limits that a kernel or the program itself can set.
+ * victim KIND: computes in hot_ functions, checks every result, and lives under one of the limits that a kernel or the program itself can set.
  * SIGUSR1: prints "rounds N". SIGTERM: exits 0 if nothing was ever wrong, 1 otherwise.
  *
  * plain           under none
@@ -14,7 +14,7 @@
  * locked-limit    and RLIMIT_MEMLOCK is reached, with no privilege to exceed it
  * address-limit   RLIMIT_AS is reached
  * data-limit      RLIMIT_DATA is reached
- * mappings LEFT   vm.max_map_count is reached but for LEFT mappings
+ * mappings        vm.max_map_count is reached
  * undumpable      PR_SET_DUMPABLE is 0: its /proc files belong to root
  * migrating       it is sent from one CPU to another all the time
  */
@@ -223,8 +223,8 @@ static void lock(int reached)
 	must(!setgroups(0, NULL) && !setgid(65534) && !setuid(65534), "setuid");
 }
 
-/* Every other page gets another protection until there may be no more mappings; then `left` pages at the end go back. */
-static void split(size_t left)
+/* Every other page gets another protection until there may be no more mappings. */
+static void split(void)
 {
 	enum { MANY = 1 << 20 };
 	char *memory = mmap(NULL, MANY * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -233,8 +233,6 @@ static void split(size_t left)
 	while (at < MANY && !mprotect(memory + at * PAGE, PAGE, PROT_NONE))
 		at += 2;
 	must(at < MANY && errno == ENOMEM, "more mappings than can be");
-	while (left--) /* two mappings less each */
-		must(!mprotect(memory + (at -= 2) * PAGE, PAGE, PROT_READ | PROT_WRITE), "mprotect");
 }
 
 static void *migrate(void *unused)
@@ -251,7 +249,7 @@ static void *migrate(void *unused)
 	return unused;
 }
 
-static void come_under(const char *argument)
+static void come_under(void)
 {
 	pthread_t thread;
 	if (!strcmp(kind, "errno"))
@@ -275,7 +273,7 @@ static void come_under(const char *argument)
 	else if (!strcmp(kind, "data-limit"))
 		limit(RLIMIT_DATA, status_kilobytes("VmData:") * 1024);
 	else if (!strcmp(kind, "mappings"))
-		split(strtoul(argument, NULL, 10));
+		split();
 	else if (!strcmp(kind, "undumpable"))
 		must(!prctl(PR_SET_DUMPABLE, 0, 0, 0, 0), "PR_SET_DUMPABLE");
 	else if (!strcmp(kind, "migrating"))
@@ -297,7 +295,7 @@ int main(int argc, char **argv)
 	kind = argc > 1 ? argv[1] : "plain";
 	signal(SIGUSR1, on_usr1);
 	signal(SIGTERM, on_term);
-	come_under(argc > 2 ? argv[2] : "0");
+	come_under();
 	say("ready", 0);
 	for (;;) {
 		check(hot_mix(42, 2000) == mix && hot_each(hot_mix, 50) == each, "WRONG mix");

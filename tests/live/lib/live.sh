@@ -44,6 +44,7 @@ build_victim() {
 }
 
 victim() {
+	: >"$work/out" # what one before said is not to be taken for this one's
 	"$@" >"$work/out" 2>&1 &
 	victim=$!
 	sleep 0.2
