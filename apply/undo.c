@@ -1,8 +1,10 @@
 #include "apply/undo.h"
 
+#include "apply/covered.h"
 #include "apply/fault.h"
 #include "apply/hidden.h"
 #include "apply/inject.h"
+#include "apply/judge.h"
 #include "apply/modules.h"
 #include "apply/moves.h"
 #include "apply/perf_map.h"
@@ -21,10 +23,10 @@
 
 #define RETURNS_MAX (1u << 18)
 #define TRY_PAUSE 20000000ull
-#define RED_ZONE 128u
 #define STACK_WORDS 1024u /* read at a time */
 #define SAME_REASON_TRIES 6u
 #define PIN_TRIES 8u /* searches more than there are images */
+#define SEARCH_TRIES 8u
 
 /* A word on a stack that leads into an image, and what it becomes. */
 struct rewrite {
@@ -36,7 +38,8 @@ struct undo {
 	struct target *target;
 	struct journal *journals;
 	uint32_t journal_count;
-	struct journal *live; /* the one with patches, or NULL */
+	struct journal *live;	 /* the one with patches, or NULL */
+	struct journal *applied; /* when reaping, the one to leave alone, or NULL */
 	struct patch_set patches;
 	struct tracees threads;
 	struct stack_unwinder *unwinder;
@@ -44,27 +47,34 @@ struct undo {
 	uint32_t rewrite_count;
 	raddr unwinder_low, unwinder_high; /* libgcc_s: who is in there may hold pointers into our tables */
 	char why_kept[JOURNAL_REASON_SIZE];
-	bool *pinned;		 /* owned, per journal: a word of memory may be a saved PC that leads into its image */
-	bool patches_gone, wait; /* wait: a little later it may go */
-	int unwinding_tid;	 /* a thread that is inside libgcc_s, 0 = none */
-	bool blind;		 /* a stack could not be followed to its end: who knows whether that thread is inside an unwinder */
+	struct covered covered;		      /* by the walks of the latest stop */
+	bool *pinned;			      /* owned, per journal: not to be freed */
+	char why_pinned[JOURNAL_REASON_SIZE]; /* of the latest: a word of memory may be a saved PC that leads into its image */
+	bool patches_gone, wait;	      /* wait: a little later it may go */
+	bool entered;			      /* somebody was in an image that is to be freed, at a stop since this was last cleared */
+	int unwinding_tid;		      /* a thread that is inside libgcc_s, 0 = none */
+	bool blind; /* a stack could not be followed to its end: who knows whether that thread is inside an unwinder */
 	uint64_t stack[STACK_WORDS];
 };
 
 static raddr original_of(const struct undo *u, raddr address, bool is_return)
 {
-	for (uint32_t i = 0; i < u->journal_count; i++)
-		if (journal_region_of(&u->journals[i], (raddr){address.v - is_return}))
-			return journal_original(&u->journals[i], address, is_return);
-	return address;
+	return journals_original(u->journals, u->journal_count, address, is_return);
 }
 
+/* An image that is to be freed; when reaping, the one that is applied is not. */
 static bool in_image(const struct undo *u, raddr address)
 {
 	for (uint32_t i = 0; i < u->journal_count; i++)
-		if (journal_region_of(&u->journals[i], address))
+		if (&u->journals[i] != u->applied && journal_region_of(&u->journals[i], address))
 			return true;
 	return false;
+}
+
+static void note_entered(struct undo *u, raddr address)
+{
+	for (uint32_t i = 0; i < u->journal_count; i++)
+		u->entered |= !u->pinned[i] && journal_region_of(&u->journals[i], address);
 }
 
 __attribute__((format(printf, 2, 3))) static void keep(struct undo *u, const char *format, ...)
@@ -88,6 +98,7 @@ static bool visit_frame(void *context, const struct stack_frame *frame)
 	struct walk *w = context;
 	struct undo *u = w->undo;
 	raddr original = original_of(u, frame->pc, frame->is_return);
+	covered_frame(&u->covered, frame);
 	if (frame->slot.v > w->top.v)
 		w->top = frame->slot;
 	if (original.v >= u->unwinder_low.v && original.v < u->unwinder_high.v) {
@@ -97,6 +108,7 @@ static bool visit_frame(void *context, const struct stack_frame *frame)
 	}
 	if (!frame->slot.v || !in_image(u, (raddr){frame->pc.v - frame->is_return}))
 		return true;
+	note_entered(u, (raddr){frame->pc.v - frame->is_return});
 	raddr home = original_of(u, frame->pc, frame->is_return);
 	if (!home.v || u->rewrite_count == RETURNS_MAX) {
 		keep(u, "thread %d: no original for the return address 0x%" PRIx64, w->tracee->tid, frame->pc.v);
@@ -116,7 +128,7 @@ static raddr visit_original(void *context, const struct stack_frame *frame)
 static bool in_tables(const struct undo *u, uint64_t word)
 {
 	for (uint32_t k = 0; k < u->journal_count; k++)
-		for (uint32_t i = 0; i < u->journals[k].region_count; i++)
+		for (uint32_t i = 0; &u->journals[k] != u->applied && i < u->journals[k].region_count; i++)
 			if (word - u->journals[k].regions[i].data.v < u->journals[k].regions[i].data_mapped)
 				return true;
 	return false;
@@ -125,7 +137,7 @@ static bool in_tables(const struct undo *u, uint64_t word)
 /* Does the thread hold a pointer into unwind data, in a register or on its stack below `top`? Only an unwinder makes them. */
 static bool holds_tables(struct undo *u, const struct tracee *tracee, raddr top)
 {
-	uint64_t registers[sizeof tracee->registers / 8], at = (tracee->registers.rsp - RED_ZONE) & ~7ull;
+	uint64_t registers[sizeof tracee->registers / 8], at = (tracee->registers.rsp - COVERED_RED_ZONE) & ~7ull;
 	bool found = false;
 	memcpy(registers, &tracee->registers, sizeof registers);
 	for (size_t i = 0; i < sizeof registers / 8; i++)
@@ -148,6 +160,7 @@ static void walk_thread(struct undo *u, struct tracee *tracee)
 	struct walk w = {.undo = u, .tracee = tracee};
 	const struct stack_visitor visitor = {&w, visit_frame, visit_original};
 	struct stack_result result = stack_walk(u->unwinder, &tracee->registers, &visitor);
+	covered_thread_end(&u->covered, (raddr){tracee->registers.fs_base}, &result);
 	if (result.unwinds && !u->unwinding_tid) {
 		keep(u, "thread %d is unwinding its stack", tracee->tid);
 		u->wait = true;
@@ -158,10 +171,10 @@ static void walk_thread(struct undo *u, struct tracee *tracee)
 		keep(u, "thread %d may be reading its unwind tables", tracee->tid);
 		u->wait = true;
 	}
-	u->blind |= result.end != STACK_BOTTOM;
-	if (result.end != STACK_BOTTOM)
-		keep(u, "thread %d: its stack cannot be followed (%s at 0x%" PRIx64 ")", tracee->tid, stack_end_text(result.end),
-		     result.pc.v);
+	if (result.end == STACK_BOTTOM)
+		return;
+	u->blind = true;
+	keep(u, "thread %d: its stack cannot be followed (%s at 0x%" PRIx64 ")", tracee->tid, stack_end_text(result.end), result.pc.v);
 }
 
 /* A PC in an image goes home; an interrupted call that is to be made again must stand there as well. */
@@ -171,6 +184,7 @@ static bool move_home(struct undo *u, struct tracee *tracee, struct undo_report 
 	bool restarts = restart_by_kernel(&tracee->registers);
 	if (!in_image(u, pc) && !(restarts && in_image(u, (raddr){pc.v - 2})))
 		return true;
+	note_entered(u, pc);
 	raddr home = original_of(u, pc, restarts);
 	if (!home.v || (restarts && original_of(u, (raddr){pc.v - 2}, false).v != home.v - 2)) {
 		keep(u, "thread %d: no original for its PC 0x%" PRIx64, tracee->tid, pc.v);
@@ -192,6 +206,7 @@ static void survey_threads(struct undo *u, struct undo_report *report)
 	u->unwinding_tid = 0;
 	u->blind = false;
 	report->threads = 0;
+	covered_begin(&u->covered);
 	for (uint32_t i = 0; i < u->threads.count; i++) {
 		struct tracee *tracee = &u->threads.list[i];
 		if (tracee->state != TRACEE_STOPPED)
@@ -204,7 +219,6 @@ static void survey_threads(struct undo *u, struct undo_report *report)
 /* After the walks, which want the registers as they are. Only once the patches go: home may lie inside one. */
 static void move_threads(struct undo *u, struct undo_report *report)
 {
-	report->moved = 0;
 	for (uint32_t i = 0; i < u->threads.count; i++)
 		if (u->threads.list[i].state == TRACEE_STOPPED)
 			move_home(u, &u->threads.list[i], report);
@@ -308,7 +322,9 @@ static int while_stopped(struct undo *u, struct undo_report *report, struct err 
 	if (!status)
 		status = put_hook_back(u, report, e);
 	for (uint32_t i = 0; !status && i < u->journal_count; i++)
-		status = journal_set_state(u->target, &u->journals[i], JOURNAL_REVERTED, u->why_kept[0] ? u->why_kept : JOURNAL_FREEING, e);
+		if (!u->pinned[i])
+			status = journal_set_state(u->target, &u->journals[i], JOURNAL_REVERTED,
+						   u->why_kept[0] ? u->why_kept : JOURNAL_FREEING, e);
 	if (!status)
 		u->live = NULL;
 	return status;
@@ -363,7 +379,11 @@ static int prepare(struct undo *u, struct err *e)
 		return err_set(e, ERR_MEMORY, "no memory for return addresses");
 	int status = prepare_patches(u, e);
 	if (!status)
+		status = covered_init(&u->covered, e);
+	if (!status)
 		status = tracees_init(u->target, &u->threads, e);
+	if (u->applied)
+		u->pinned[u->applied - u->journals] = true;
 	find_unwinder(u);
 	return status;
 }
@@ -389,72 +409,44 @@ static int try_once(struct undo *u, uint64_t limit, struct undo_report *report, 
 	return status;
 }
 
-static uint32_t list_images(const struct undo *u, struct hidden_range *images, uint32_t room)
+static uint32_t list_images(const struct undo *u, struct covered_range *images)
 {
 	uint32_t count = 0;
 	for (uint32_t k = 0; k < u->journal_count; k++)
-		for (uint32_t n = 0; !u->pinned[k] && n < u->journals[k].region_count && count < room; n++) {
+		for (uint32_t n = 0; !u->pinned[k] && n < u->journals[k].region_count; n++) {
 			const struct journal_region *r = &u->journals[k].regions[n];
-			images[count++] = (struct hidden_range){r->code, {r->code.v + r->code_mapped}};
+			images[count++] = (struct covered_range){r->code, {r->code.v + r->code_mapped}};
 		}
 	return count;
 }
 
-struct judgement {
-	const struct undo *undo;
-	bool innermost_seen, plausible;
-	raddr slot; /* of the return address above */
-};
-
-static bool judge_frame(void *context, const struct stack_frame *frame)
+static uint32_t list_ours(const struct undo *u, struct covered_range *ours)
 {
-	struct judgement *j = context;
-	if (!j->innermost_seen) {
-		j->innermost_seen = true;
-		return true;
+	uint32_t count = 0;
+	for (uint32_t k = 0; k < u->journal_count; k++) {
+		const struct journal *j = &u->journals[k];
+		ours[count++] = (struct covered_range){j->address, {j->address.v + j->mapped}};
+		for (uint32_t n = 0; n < j->region_count; n++) {
+			const struct journal_region *r = &j->regions[n];
+			ours[count++] = (struct covered_range){r->code, {r->code.v + r->code_mapped}};
+			ours[count++] = (struct covered_range){r->data, {r->data.v + r->data_mapped}};
+			ours[count++] = (struct covered_range){r->counters, {r->counters.v + r->counters_mapped}};
+		}
 	}
-	const struct procmap *m = procmaps_find(&j->undo->target->maps, frame->pc);
-	j->plausible = m && m->execute;
-	j->slot = frame->slot;
-	return false;
+	return count;
 }
 
-static raddr judge_original(void *context, const struct stack_frame *frame)
-{
-	const struct judgement *j = context;
-	raddr home = original_of(j->undo, frame->pc, true);
-	return home.v ? home : frame->pc;
-}
-
-/* One step of unwinding from a return to `word` at `where`, with a frame pointer that far above. */
-static struct judgement judge_with(const struct undo *u, raddr where, raddr word, uint64_t frame_pointer)
-{
-	struct judgement j = {.undo = u};
-	const struct user_regs_struct registers = {.rip = word.v, .rsp = where.v + 8, .rbp = where.v + 8 + frame_pointer};
-	const struct stack_visitor visitor = {&j, judge_frame, judge_original};
-	stack_walk(u->unwinder, &registers, &visitor);
-	return j;
-}
-
-/*
- * Were `word` a live return address at `where`, the frame above it would have to be there as well: its unwind row says where that one's
- * return address lies, and that must lead into code. A row that goes by the frame pointer gives another place
- * for each value of it: that cannot be judged here, so the word may live.
- */
 static bool may_live(void *context, raddr where, raddr word)
 {
-	const struct undo *u = context;
-	if (!original_of(u, word, true).v)
-		return false; /* no call of the image returns there */
-	struct judgement low = judge_with(u, where, word, 0), high = judge_with(u, where, word, 4096);
-	return low.slot.v != high.slot.v || low.plausible;
+	return judge_may_live(context, where, word);
 }
 
-/* The journal into whose image `word` leads as a return address, or journal_count. */
+/* The journal into whose image `word` leads, or journal_count. */
 static uint32_t journal_of(const struct undo *u, raddr word)
 {
 	uint32_t k = 0;
-	while (k < u->journal_count && !journal_region_of(&u->journals[k], (raddr){word.v - 1}))
+	while (k < u->journal_count && !journal_region_of(&u->journals[k], word) &&
+	       !journal_region_of(&u->journals[k], (raddr){word.v - 1}))
 		k++;
 	return k;
 }
@@ -468,9 +460,8 @@ static int pin_image(struct undo *u, raddr found, struct err *e)
 	if (status || k == u->journal_count)
 		return status; /* it changed meanwhile: it is looked for again */
 	u->pinned[k] = true;
-	u->why_kept[0] = 0;
-	keep(u, "a saved PC may lead into it: the word at 0x%" PRIx64 " looks like one", found.v);
-	return journal_set_state(u->target, &u->journals[k], JOURNAL_REVERTED, u->why_kept, e);
+	snprintf(u->why_pinned, sizeof u->why_pinned, "a saved PC may lead into it: the word at 0x%" PRIx64 " looks like one", found.v);
+	return journal_set_state(u->target, &u->journals[k], JOURNAL_REVERTED, u->why_pinned, e);
 }
 
 /*
@@ -479,47 +470,50 @@ static int pin_image(struct undo *u, raddr found, struct err *e)
  */
 static int search_hidden(struct undo *u, raddr *ret_found, struct err *e)
 {
-	uint32_t image_count = 0;
+	uint32_t region_count = 0;
 	for (uint32_t k = 0; k < u->journal_count; k++)
-		image_count += u->journals[k].region_count;
-	struct hidden_range *images = calloc(image_count + 1, sizeof *images);
-	struct hidden_thread *threads = calloc(u->threads.count + 1, sizeof *threads);
-	raddr found = {0};
-	const struct hidden_judge judge = {u, may_live};
-	int status = images && threads ? target_refresh(u->target, e) : err_set(e, ERR_MEMORY, "no memory to search for saved PCs");
+		region_count += u->journals[k].region_count;
+	struct covered_range *images = calloc(region_count + 1, sizeof *images);
+	struct covered_range *ours = calloc((uint64_t)region_count * 3 + u->journal_count, sizeof *ours);
+	struct judge judge = {u->target, u->journals, u->journal_count, u->unwinder};
+	int status = images && ours ? target_refresh(u->target, e) : err_set(e, ERR_MEMORY, "no memory to search for saved PCs");
 	if (!status) {
-		for (uint32_t i = 0; i < u->threads.count; i++)
-			threads[i] = (struct hidden_thread){{u->threads.list[i].registers.rsp}, {u->threads.list[i].registers.fs_base}};
-		image_count = list_images(u, images, image_count);
-		status = hidden_find(u->target, images, image_count, threads, u->threads.count, &judge, &found, e);
+		const struct hidden_search search = {.images = images,
+						     .ours = ours,
+						     .image_count = list_images(u, images),
+						     .ours_count = list_ours(u, ours),
+						     .covered = &u->covered,
+						     .judge = {&judge, may_live}};
+		status = hidden_find(u->target, &search, ret_found, e);
 	}
 	free(images);
-	free(threads);
-	if (!status)
-		*ret_found = found;
+	free(ours);
 	return status;
+}
+
+static bool all_pinned(const struct undo *u)
+{
+	for (uint32_t k = 0; k < u->journal_count; k++)
+		if (!u->pinned[k])
+			return false;
+	return true;
 }
 
 static int pin_images(struct undo *u, struct err *e)
 {
 	raddr found = {1};
-	int status = 0;
-	for (uint32_t n = 0; !status && found.v && n < u->journal_count + PIN_TRIES; n++) {
+	int status = target_refresh(u->target, e);
+	if (!status)
+		covered_finish(&u->covered, u->target);
+	for (uint32_t n = 0; !status && found.v && !all_pinned(u) && n < u->journal_count + PIN_TRIES; n++) {
+		found.v = 0;
 		status = search_hidden(u, &found, e);
 		if (!status && found.v)
 			status = pin_image(u, found, e);
 	}
-	if (!status && found.v && !u->why_kept[0]) /* words come and go: none of the images is safe */
+	if (!status && found.v && !all_pinned(u)) /* words come and go: none of the images is safe */
 		keep(u, "memory that may hold saved PCs changes too fast");
 	return status;
-}
-
-static bool any_pinned(const struct undo *u)
-{
-	for (uint32_t k = 0; k < u->journal_count; k++)
-		if (u->pinned[k])
-			return true;
-	return false;
 }
 
 static int free_images(struct undo *u, uint32_t tries, struct undo_report *report, struct err *e)
@@ -564,13 +558,13 @@ static bool stays_so(const struct undo *u, struct reason *last)
 	return !u->wait && last->times >= SAME_REASON_TRIES;
 }
 
-static int undo_all(struct undo *u, const struct undo_options *options, struct undo_report *report, struct err *e)
+/* Stops until nobody's stack is a reason to keep the images, or there is no use in trying again. */
+static int settle(struct undo *u, const struct undo_options *options, struct undo_report *report, struct err *e)
 {
 	uint32_t tries = options->tries ? options->tries : 1;
-	int status = prepare(u, e);
 	struct reason last = {0};
-	bool only_staged = u->live && u->live->state == JOURNAL_STAGING && u->journal_count == 1;
-	for (uint32_t n = 0; !status && !only_staged && n < tries; n++) {
+	int status = 0;
+	for (uint32_t n = 0; !status && n < tries; n++) {
 		if (n)
 			monotonic_pause(TRY_PAUSE);
 		status = try_once(u, options->max_pause, report, e);
@@ -579,21 +573,71 @@ static int undo_all(struct undo *u, const struct undo_options *options, struct u
 		else if (!status && (!u->why_kept[0] || stays_so(u, &last)))
 			break;
 	}
-	if (!status && only_staged) /* nothing leads into it; should it stay, it is not in the way of a next one */
-		status = journal_set_state(u->target, u->live, JOURNAL_REVERTED, JOURNAL_FREEING, e);
-	if (status == -ERR_BUSY && u->patches_gone)
-		status = 0; /* a later stop, only to free the image, failed: it stays */
-	if (!status && !u->why_kept[0] && !only_staged)
-		status = pin_images(u, e);
-	if (status)
-		return status;
-	if (u->why_kept[0]) {
-		report->kept = true;
-		memcpy(report->kept_because, u->why_kept, sizeof report->kept_because);
-		if (!any_pinned(u))
-			return 0;
+	if (status == -ERR_BUSY && u->patches_gone) { /* a later stop, only to free the image, failed: it stays */
+		keep(u, "not all threads could be stopped once more");
+		status = 0;
 	}
-	return free_images(u, tries, report, e);
+	return status;
+}
+
+/*
+ * Pins what may still be used. A coroutine that goes on during the search takes its PC out of memory, so the threads are looked at once more; if
+ * one was in an image since, it is home now, and who knows what it left behind: the search begins again.
+ */
+static int find_unused(struct undo *u, const struct undo_options *options, struct undo_report *report, struct err *e)
+{
+	int status = 0;
+	u->entered = true;
+	for (uint32_t n = 0; !status && !u->why_kept[0] && !all_pinned(u) && u->entered; n++) {
+		if (n == SEARCH_TRIES) {
+			keep(u, "coroutines keep going on in it");
+			break;
+		}
+		status = pin_images(u, e);
+		u->entered = false;
+		if (!status && !u->why_kept[0] && !all_pinned(u))
+			status = settle(u, options, report, e);
+	}
+	return status;
+}
+
+/* What stays says why in its journal. */
+static int note_kept(struct undo *u, struct undo_report *report, struct err *e)
+{
+	int status = 0;
+	for (uint32_t k = 0; !status && u->why_kept[0] && !report->hooked && k < u->journal_count; k++)
+		if (!u->pinned[k])
+			status = journal_set_state(u->target, &u->journals[k], JOURNAL_REVERTED, u->why_kept, e);
+	const char *why = u->why_kept[0] ? u->why_kept : u->why_pinned;
+	if (!why[0])
+		return status;
+	report->kept = true;
+	memcpy(report->kept_because, why, sizeof report->kept_because);
+	return status;
+}
+
+static int undo_all(struct undo *u, const struct undo_options *options, struct undo_report *report, struct err *e)
+{
+	bool only_staged = u->live && u->live->state == JOURNAL_STAGING && u->journal_count == 1;
+	int status = prepare(u, e);
+	if (!status && only_staged) { /* nothing leads into it; should it stay, it is not in the way of a next one */
+		status = journal_set_state(u->target, u->live, JOURNAL_REVERTED, JOURNAL_FREEING, e);
+	} else if (!status) {
+		status = settle(u, options, report, e);
+		if (!status)
+			status = find_unused(u, options, report, e);
+		if (!status)
+			status = note_kept(u, report, e);
+	}
+	if (status || u->why_kept[0])
+		return status;
+	return free_images(u, options->tries ? options->tries : 1, report, e);
+}
+
+static int nothing_to_undo(const struct undo *u, bool reap, struct err *e)
+{
+	int status = inject_clean(u->target, e);
+	return status || reap ? status : err_set(e, ERR_REFUSED, "process %d: nothing is applied", u->target->pid);
 }
 
 /* What a perf map of ours holds. */
@@ -639,16 +683,20 @@ int undo_process(struct target *t, const struct undo_options *options, struct un
 	if (status)
 		return status;
 	u.live = journals_live(u.journals, u.journal_count);
-	if (!u.journal_count) {
-		status = inject_clean(t, e);
-		if (!status)
-			status = err_set(e, ERR_REFUSED, "process %d: nothing is applied", t->pid);
-	} else {
-		status = undo_journals(&u, options, &report, e);
+	if (options->reap && u.live && u.live->state != JOURNAL_STAGING) {
+		u.applied = u.live;
+		u.live = NULL;
 	}
+	if (u.journal_count == (u.applied ? 1 : 0))
+		status = nothing_to_undo(&u, options->reap, e);
+	else if (u.applied) /* its names are in the perf map, which stays */
+		status = undo_all(&u, options, &report, e);
+	else
+		status = undo_journals(&u, options, &report, e);
 	tracees_fini(&u.threads);
 	stack_close(u.unwinder);
 	patch_set_free(&u.patches);
+	covered_free(&u.covered);
 	free(u.rewrites);
 	free(u.pinned);
 	journals_free(u.journals, u.journal_count);
