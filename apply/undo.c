@@ -51,6 +51,8 @@ struct undo {
 	bool *pinned;			      /* owned, per journal: not to be freed */
 	char why_pinned[JOURNAL_REASON_SIZE]; /* of the latest: a word of memory may be a saved PC that leads into its image */
 	bool patches_gone, wait;	      /* wait: a little later it may go */
+	bool searched;			      /* memory was, and nothing was found; the next stop is to make sure */
+	bool clean;			      /* at the latest stop nobody was in an unwinder, or nobody in an image */
 	bool entered;			      /* somebody was in an image that is to be freed, at a stop since this was last cleared */
 	int unwinding_tid;		      /* a thread that is inside libgcc_s, 0 = none */
 	bool blind; /* a stack could not be followed to its end: who knows whether that thread is inside an unwinder */
@@ -87,6 +89,16 @@ __attribute__((format(printf, 2, 3))) static void keep(struct undo *u, const cha
 	va_end(arguments);
 }
 
+/* Where no thread's stack has led into an image since all were out of the unwinder, what is unwound now has nothing to do with images. */
+static void note_unwinding(struct undo *u, int tid)
+{
+	u->unwinding_tid = tid;
+	if (u->clean)
+		return;
+	keep(u, "thread %d is unwinding its stack", tid);
+	u->wait = true;
+}
+
 struct walk {
 	struct undo *undo;
 	struct tracee *tracee;
@@ -101,11 +113,8 @@ static bool visit_frame(void *context, const struct stack_frame *frame)
 	covered_frame(&u->covered, frame);
 	if (frame->slot.v > w->top.v)
 		w->top = frame->slot;
-	if (original.v >= u->unwinder_low.v && original.v < u->unwinder_high.v) {
-		keep(u, "thread %d is unwinding its stack (at 0x%" PRIx64 ")", w->tracee->tid, frame->pc.v);
-		u->wait = true;
-		u->unwinding_tid = w->tracee->tid;
-	}
+	if (original.v >= u->unwinder_low.v && original.v < u->unwinder_high.v)
+		note_unwinding(u, w->tracee->tid);
 	if (!frame->slot.v || !in_image(u, (raddr){frame->pc.v - frame->is_return}))
 		return true;
 	note_entered(u, (raddr){frame->pc.v - frame->is_return});
@@ -161,13 +170,10 @@ static void walk_thread(struct undo *u, struct tracee *tracee)
 	const struct stack_visitor visitor = {&w, visit_frame, visit_original};
 	struct stack_result result = stack_walk(u->unwinder, &tracee->registers, &visitor);
 	covered_thread_end(&u->covered, (raddr){tracee->registers.fs_base}, &result);
-	if (result.unwinds && !u->unwinding_tid) {
-		keep(u, "thread %d is unwinding its stack", tracee->tid);
-		u->wait = true;
-		u->unwinding_tid = tracee->tid;
-	}
+	if (result.unwinds && !u->unwinding_tid)
+		note_unwinding(u, tracee->tid);
 	/* One that only looks (backtrace) does not mind that the hook goes, but it reads tables of the image. */
-	if (!u->why_kept[0] && holds_tables(u, tracee, w.top)) {
+	if (!u->why_kept[0] && !u->clean && holds_tables(u, tracee, w.top)) {
 		keep(u, "thread %d may be reading its unwind tables", tracee->tid);
 		u->wait = true;
 	}
@@ -251,20 +257,21 @@ static int put_back(struct undo *u, struct err *e)
 static bool has_hook(const struct undo *u)
 {
 	bool has = false;
-	for (uint32_t i = 0; u->live && i < u->patches.count; i++)
+	for (uint32_t i = 0; u->live && u->live->state != JOURNAL_STAGING && i < u->patches.count; i++)
 		has |= u->patches.list[i].is_hook && u->patches.list[i].state == PATCH_WANTED;
 	return has;
 }
 
-/* The hook goes when no frame of an image is left on any stack. */
-static int put_hook_back(struct undo *u, struct undo_report *report, struct err *e)
+/*
+ * The hook goes when no frame of the image is left on any stack, a suspended coroutine's included: what is thrown through one would end the process.
+ */
+static int put_hook_back(struct undo *u, struct err *e)
 {
 	if (!u->live || u->live->state == JOURNAL_STAGING)
 		return 0;
 	int status = patch_write(u->target, &u->patches, PATCH_ORIGINAL, true, e);
 	if (!status)
 		status = patch_compare(u->target, &u->patches, PATCH_ORIGINAL, e);
-	report->patches = patch_count(&u->patches, PATCH_WANTED);
 	return check_bytes(u, status, e);
 }
 
@@ -300,33 +307,52 @@ static int rewrite_returns(const struct undo *u, struct undo_report *report, str
 	return 0;
 }
 
+/* Of a journal that is not to be freed now, or not yet. */
+static enum journal_state state_kept(const struct undo *u, const struct journal *j)
+{
+	return j == u->live && has_hook(u) ? JOURNAL_UNDOING : JOURNAL_REVERTED;
+}
+
+/* What may go now is noted: hook and state. */
+static int settle_journals(struct undo *u, struct err *e)
+{
+	bool unused = u->searched && !u->entered && !u->why_kept[0] && u->live && !u->pinned[u->live - u->journals];
+	int status = 0;
+	if (!has_hook(u) || unused) {
+		status = put_hook_back(u, e);
+		if (status)
+			return status;
+		u->live = NULL;
+	}
+	for (uint32_t i = 0; !status && i < u->journal_count; i++)
+		if (!u->pinned[i])
+			status = journal_set_state(u->target, &u->journals[i], state_kept(u, &u->journals[i]),
+						   u->why_kept[0] ? u->why_kept : JOURNAL_FREEING, e);
+	return status;
+}
+
 /*
  * All that happens while the target is stopped. A thread inside the unwinder holds image addresses in a context of its own, where nobody
- * rewrites them; without the hook on _Unwind_Find_FDE it would find no frame for them and end the process. So all threads must be out of it.
+ * rewrites them; without the hook on _Unwind_Find_FDE it would find no frame for them and end the process. So all threads must be out of it
+ * once, before the hook goes, which is when nothing is left that could be unwound.
  */
 static int while_stopped(struct undo *u, struct undo_report *report, struct err *e)
 {
 	survey_threads(u, report);
-	if (u->unwinding_tid && u->live && u->live->state != JOURNAL_STAGING)
+	if (u->unwinding_tid && !u->patches_gone && u->live && u->live->state != JOURNAL_STAGING)
 		return err_set(e, ERR_BUSY, "process %d: thread %d is unwinding its stack; try again", u->target->pid, u->unwinding_tid);
-	int status = put_back(u, e);
+	int status = u->patches_gone ? 0 : put_back(u, e);
 	if (status)
 		return status;
+	if (!u->patches_gone)
+		report->patches = patch_count(&u->patches, PATCH_WANTED);
 	move_threads(u, report);
 	u->patches_gone = true;
 	moves_commit(&u->threads);
 	status = rewrite_returns(u, report, e);
-	report->hooked = u->blind && has_hook(u);
-	if (!status && report->hooked)
-		return journal_set_state(u->target, u->live, JOURNAL_UNDOING, u->why_kept, e);
 	if (!status)
-		status = put_hook_back(u, report, e);
-	for (uint32_t i = 0; !status && i < u->journal_count; i++)
-		if (!u->pinned[i])
-			status = journal_set_state(u->target, &u->journals[i], JOURNAL_REVERTED,
-						   u->why_kept[0] ? u->why_kept : JOURNAL_FREEING, e);
-	if (!status)
-		u->live = NULL;
+		status = settle_journals(u, e);
+	u->clean = !u->why_kept[0] && !(u->entered && u->unwinding_tid);
 	return status;
 }
 
@@ -420,17 +446,24 @@ static uint32_t list_images(const struct undo *u, struct covered_range *images)
 	return count;
 }
 
+/* Notes a mapping of ours, unless the process has put one of its own there. */
+static void add_ours(const struct undo *u, raddr address, uint64_t mapped, struct covered_range *ours, uint32_t *count)
+{
+	const struct procmap *m = procmaps_find(&u->target->maps, address);
+	if (m && !m->inode && !m->shared && !m->write && m->read)
+		ours[(*count)++] = (struct covered_range){address, {address.v + mapped}};
+}
+
+/* Journals tell where images are, and so have words that lead into them. */
 static uint32_t list_ours(const struct undo *u, struct covered_range *ours)
 {
 	uint32_t count = 0;
 	for (uint32_t k = 0; k < u->journal_count; k++) {
 		const struct journal *j = &u->journals[k];
-		ours[count++] = (struct covered_range){j->address, {j->address.v + j->mapped}};
+		add_ours(u, j->address, j->mapped, ours, &count);
 		for (uint32_t n = 0; n < j->region_count; n++) {
-			const struct journal_region *r = &j->regions[n];
-			ours[count++] = (struct covered_range){r->code, {r->code.v + r->code_mapped}};
-			ours[count++] = (struct covered_range){r->data, {r->data.v + r->data_mapped}};
-			ours[count++] = (struct covered_range){r->counters, {r->counters.v + r->counters_mapped}};
+			add_ours(u, j->regions[n].code, j->regions[n].code_mapped, ours, &count);
+			add_ours(u, j->regions[n].data, j->regions[n].data_mapped, ours, &count);
 		}
 	}
 	return count;
@@ -461,7 +494,7 @@ static int pin_image(struct undo *u, raddr found, struct err *e)
 		return status; /* it changed meanwhile: it is looked for again */
 	u->pinned[k] = true;
 	snprintf(u->why_pinned, sizeof u->why_pinned, "a saved PC may lead into it: the word at 0x%" PRIx64 " looks like one", found.v);
-	return journal_set_state(u->target, &u->journals[k], JOURNAL_REVERTED, u->why_pinned, e);
+	return journal_set_state(u->target, &u->journals[k], state_kept(u, &u->journals[k]), u->why_pinned, e);
 }
 
 /*
@@ -474,7 +507,7 @@ static int search_hidden(struct undo *u, raddr *ret_found, struct err *e)
 	for (uint32_t k = 0; k < u->journal_count; k++)
 		region_count += u->journals[k].region_count;
 	struct covered_range *images = calloc(region_count + 1, sizeof *images);
-	struct covered_range *ours = calloc((uint64_t)region_count * 3 + u->journal_count, sizeof *ours);
+	struct covered_range *ours = calloc((uint64_t)region_count * 2 + u->journal_count, sizeof *ours);
 	struct judge judge = {u->target, u->journals, u->journal_count, u->unwinder};
 	int status = images && ours ? target_refresh(u->target, e) : err_set(e, ERR_MEMORY, "no memory to search for saved PCs");
 	if (!status) {
@@ -595,6 +628,7 @@ static int find_unused(struct undo *u, const struct undo_options *options, struc
 		}
 		status = pin_images(u, e);
 		u->entered = false;
+		u->searched = true;
 		if (!status && !u->why_kept[0] && !all_pinned(u))
 			status = settle(u, options, report, e);
 	}
@@ -605,9 +639,10 @@ static int find_unused(struct undo *u, const struct undo_options *options, struc
 static int note_kept(struct undo *u, struct undo_report *report, struct err *e)
 {
 	int status = 0;
-	for (uint32_t k = 0; !status && u->why_kept[0] && !report->hooked && k < u->journal_count; k++)
+	for (uint32_t k = 0; !status && u->why_kept[0] && k < u->journal_count; k++)
 		if (!u->pinned[k])
-			status = journal_set_state(u->target, &u->journals[k], JOURNAL_REVERTED, u->why_kept, e);
+			status = journal_set_state(u->target, &u->journals[k], state_kept(u, &u->journals[k]), u->why_kept, e);
+	report->hooked = has_hook(u);
 	const char *why = u->why_kept[0] ? u->why_kept : u->why_pinned;
 	if (!why[0])
 		return status;
@@ -683,7 +718,7 @@ int undo_process(struct target *t, const struct undo_options *options, struct un
 	if (status)
 		return status;
 	u.live = journals_live(u.journals, u.journal_count);
-	if (options->reap && u.live && u.live->state != JOURNAL_STAGING) {
+	if (options->reap && u.live && (u.live->state == JOURNAL_APPLIED || u.live->state == JOURNAL_PATCHING)) {
 		u.applied = u.live;
 		u.live = NULL;
 	}

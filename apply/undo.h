@@ -2,7 +2,7 @@
  * undo: taking a plan back from a process, at any moment, also after a tool was killed half way.
  *
  * First the original bytes, then the PCs of all threads that are in the image, then every return address that leads into it, found by exact
- * unwinding; each step leaves a process that runs correctly. The image is unmapped only when every stack was walked to its bottom, no other
+ * unwinding, at last what unwinders ask; each step leaves a process that runs correctly. The image is unmapped only when every stack was walked to its bottom, no other
  * memory holds what could be a saved PC (hidden.h), and a last stop finds that nobody has been in it since; otherwise it stays, with the
  * reason in the journal, and a later undo tries again.
  *
@@ -28,7 +28,7 @@ struct undo_report {
 	uint64_t pause; /* nanoseconds, of the longest stop */
 	uint64_t freed; /* bytes unmapped */
 	bool kept;	/* the image stays mapped, nothing leads into it any more but what was in it */
-	bool hooked;	/* and what unwinders ask stays redirected, since a thread that cannot be followed may be unwinding */
+	bool hooked;	/* and what unwinders ask stays redirected, since a thread that is not followed to its end may be unwound */
 	char kept_because[JOURNAL_REASON_SIZE];
 	bool map_removed;   /* the perf map (perf_map.h) was ours */
 	char map_left[160]; /* why a perf map could not be looked for or removed; empty: there is none of ours any more */

@@ -13,6 +13,7 @@ turn() {
 		[ "$(wc -l <"$work/out")" -gt "$before" ] && break
 		sleep 0.01
 	done
+	grep WRONG "$work/out" && fail "$place: before $1"
 	[ "$(tail -n 1 "$work/out")" = "$1" ] || fail "$place: not $1"
 }
 
@@ -31,7 +32,8 @@ freed() {
 
 gcc -O2 -fno-optimize-sibling-calls -pthread -Wl,--build-id -o "$work/victim" victim.c >"$work/log" 2>&1 || fail "the victim does not build"
 libc=$(readlink -f "$(ldd "$work/victim" | awk '/libc\.so/ { print $3 }')")
-repave-analyze map -o "$work/" "$work/victim" "$libc" >"$work/log" 2>&1 || fail "map"
+libgcc=$(gcc -print-file-name=libgcc_s.so.1)
+repave-analyze map -o "$work/" "$work/victim" "$libc" "$(readlink -f "$libgcc")" >"$work/log" 2>&1 || fail "map"
 repave-analyze plan --torture 1 --modules victim -o "$work/plan" "$work"/*.rmap >"$work/log" 2>&1 || fail "plan"
 for place in ${STACKS_PLACES:-arena context altstack thread frame frames shared closed preempted bottom}; do
 	victim "$work/victim" "$place"

@@ -14,6 +14,7 @@
  *
  * Exit 1 when something is wrong.
  */
+#include <execinfo.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -27,6 +28,7 @@
 #include <unistd.h>
 
 #define NOINLINE __attribute__((noinline))
+#define DEPTH 8
 #define STACK_SIZE ((size_t)64 << 10)
 
 static ucontext_t outside, inside;
@@ -65,10 +67,13 @@ static int is(const char *what)
 	return !strcmp(place, what);
 }
 
-/* Not moved: it saves its PC. */
+/* Not moved: it saves its PC. Whoever unwinds then must still find a way through all frames. */
 static NOINLINE void yield(void)
 {
+	void *frames[64];
 	swapcontext(&inside, &outside);
+	if (backtrace(frames, 64) < DEPTH + 2)
+		puts("WRONG: frames cannot be unwound");
 }
 
 static void nothing(void)
@@ -91,7 +96,7 @@ static NOINLINE int spin(void)
 	spinning = 1;
 	while (!stop_spinning)
 		;
-	return work(8, nothing);
+	return work(DEPTH, nothing);
 }
 
 static void soon(void)
@@ -114,7 +119,7 @@ static void on_alarm(int number)
 
 static void coroutine(void)
 {
-	result = work(8, yield);
+	result = work(DEPTH, yield);
 }
 
 /* Not moved: it saves its PC. */
@@ -131,7 +136,7 @@ static NOINLINE void bottom(void)
 {
 	for (;;) {
 		switch_stack(&bottom_inside, bottom_outside);
-		result = work(8, nothing);
+		result = work(DEPTH, nothing);
 		bottom_ended = 1;
 	}
 }
@@ -174,7 +179,15 @@ static void begin(void)
 		mprotect(stack, STACK_SIZE, PROT_NONE);
 }
 
-/* What it leaves on its stack must not look as if it were still there. */
+/* The program's own stack below here. */
+static NOINLINE void scrub(void)
+{
+	char room[24 << 10];
+	memset(room, 0, sizeof room);
+	__asm__ volatile("" : : "r"(room) : "memory");
+}
+
+/* What was left on stacks (frames of signals, too) must not look as if it were still there. */
 static void end(void)
 {
 	if (is("closed"))
@@ -184,13 +197,14 @@ static void end(void)
 	else
 		swapcontext(&outside, &inside);
 	memset(stack, 0, STACK_SIZE);
+	scrub();
 }
 
 static void serve(void)
 {
 	int begun = 0;
 	for (;;) {
-		if (work(8, nothing) != expected)
+		if (work(DEPTH, nothing) != expected)
 			exit(1);
 		usleep(1000);
 		if (!asked)
@@ -287,8 +301,10 @@ static NOINLINE void serve_in_frame(void)
 
 int main(int argc, char **argv)
 {
+	void *frame;
+	backtrace(&frame, 1); /* loads the unwinder */
 	place = argc > 1 ? argv[1] : "";
-	expected = work(8, nothing);
+	expected = work(DEPTH, nothing);
 	signal(SIGUSR1, on_usr1);
 	signal(SIGALRM, on_alarm);
 	if (is("altstack"))
