@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,7 +21,8 @@ struct search {
 	const struct hidden_search *wanted;
 	struct covered_range *skipped; /* owned; sorted, none touching another */
 	uint32_t skipped_count;
-	raddr low, high; /* span of the images: most words are outside */
+	uint64_t *kilobytes; /* owned; per mapping: how much there is to read */
+	raddr low, high;     /* span of the images: most words are outside */
 	uint8_t *piece, *other_piece;
 	int pagemap; /* -1: not readable, then every page is read */
 	raddr ended; /* end of the latest stack of an ended thread */
@@ -160,6 +162,45 @@ static bool is_device(const struct procmap *m)
 	return !strncmp(m->path, "anon_inode:", 11) || !strncmp(m->path, "[v", 2);
 }
 
+/* What a line of smaps says of memory that is to be searched: in a private mapping, only what the process has written. */
+static uint64_t kilobytes_of(const char *line, bool shared)
+{
+	uint64_t value;
+	char name[32];
+	if (sscanf(line, "%31[A-Za-z_]: %" SCNu64 " kB", name, &value) != 2)
+		return 0;
+	bool counts = !strcmp(name, "Swap") || !strcmp(name, "Private_Hugetlb") || !strcmp(name, "Shared_Hugetlb");
+	return counts || !strcmp(name, shared ? "Rss" : "Anonymous") ? value : 0;
+}
+
+/* A reservation of terabytes would take long to look through, page by page: the kernel knows faster that it is empty. */
+static void read_kilobytes(struct search *s)
+{
+	const struct procmaps *maps = &s->target->maps;
+	char path[64], *line = NULL;
+	size_t next = 0, room = 0;
+	uint64_t start, *current = NULL;
+	for (size_t i = 0; i < maps->count; i++)
+		s->kilobytes[i] = UINT64_MAX; /* not known */
+	snprintf(path, sizeof path, "/proc/%d/smaps", (int)s->target->task);
+	FILE *file = fopen(path, "re");
+	while (file && getline(&line, &room, file) > 0) {
+		bool is_field = line[0] >= 'A' && line[0] <= 'Z';
+		if (!is_field && sscanf(line, "%" SCNx64 "-", &start) == 1) {
+			while (next < maps->count && maps->maps[next].start.v < start)
+				next++;
+			current = next < maps->count && maps->maps[next].start.v == start ? &s->kilobytes[next] : NULL;
+			if (current)
+				*current = 0;
+		} else if (current) {
+			*current += kilobytes_of(line, maps->maps[next].shared);
+		}
+	}
+	if (file)
+		fclose(file);
+	free(line);
+}
+
 static bool search_map(struct search *s, const struct procmap *m)
 {
 	struct scan scan = {s, m};
@@ -219,7 +260,7 @@ static void find(struct search *s)
 	}
 	for (size_t i = 0; i < s->target->maps.count; i++) {
 		const struct procmap *m = &s->target->maps.maps[i];
-		if (is_device(m) || (m->shared && !m->write))
+		if (is_device(m) || (m->shared && !m->write) || !s->kilobytes[i])
 			continue;
 		if (search_map(s, m))
 			return;
@@ -231,16 +272,20 @@ int hidden_find(const struct target *t, const struct hidden_search *search, radd
 	struct search s = {
 	    .target = t, .wanted = search, .low = {UINT64_MAX}, .piece = malloc(PIECE), .other_piece = malloc(PIECE), .pagemap = -1};
 	char path[64];
-	int status = s.piece && s.other_piece ? list_skipped(&s, e) : err_set(e, ERR_MEMORY, "no memory to search for saved PCs");
+	s.kilobytes = malloc((t->maps.count + 1) * sizeof *s.kilobytes);
+	int status =
+	    s.piece && s.other_piece && s.kilobytes ? list_skipped(&s, e) : err_set(e, ERR_MEMORY, "no memory to search for saved PCs");
 	if (!status) {
 		snprintf(path, sizeof path, "/proc/%d/pagemap", (int)t->task);
 		s.pagemap = open(path, O_RDONLY | O_CLOEXEC);
+		read_kilobytes(&s);
 		find(&s);
 		*ret_found = s.found;
 	}
 	if (s.pagemap >= 0)
 		close(s.pagemap);
 	free(s.skipped);
+	free(s.kilobytes);
 	free(s.piece);
 	free(s.other_piece);
 	return status;

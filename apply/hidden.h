@@ -12,7 +12,8 @@
  *     at a multiple of eight. Searched is all that the process has written: every page of private mappings that is its own, whatever its protection
  *     is now, heap, arenas, data of modules and rest of stacks alike, in memory or swapped out; and every page of writable shared mappings that it
  *     has touched, but not those of devices. Left out is what covered.h proves, stacks of threads that have ended, and mappings of our own;
- *   - in a jmp_buf or ucontext, perhaps mangled: functions that call setjmp or getcontext are not moved, so none leads into an image;
+ *   - in a jmp_buf or ucontext, perhaps mangled: functions that call setjmp or getcontext are not moved, so none leads into an image. Where a program has
+ *     its own setjmp, or calls getcontext by a jump, the PC stands beside the stack pointer, and is searched for like the others;
  *   - in the kernel: of a call that is made again, which the walk sees; restartable sequences are not moved.
  *
  * A coroutine may go on while the search runs, and then be in the image without a word of memory that says so. Therefore the threads are stopped

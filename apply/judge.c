@@ -31,14 +31,14 @@ static raddr see_original(void *context, const struct stack_frame *frame)
 	return home.v ? home : frame->pc;
 }
 
-/* From a return to `word` at `where`, with a frame pointer that far above. False: there is no frame above that it could return to. */
-static bool step_out(const struct judge *judge, raddr where, raddr word, uint64_t frame_pointer, raddr *ret_slot)
+/* From `word` with this stack pointer, and a frame pointer that far above. False: there is no frame above that it could return to. */
+static bool step_out(const struct judge *judge, raddr word, uint64_t stack, uint64_t frame_pointer, struct step *ret_step)
 {
 	struct step step = {.judge = judge};
-	const struct user_regs_struct registers = {.rip = word.v, .rsp = where.v + 8, .rbp = where.v + 8 + frame_pointer};
+	const struct user_regs_struct registers = {.rip = word.v, .rsp = stack, .rbp = stack + frame_pointer};
 	const struct stack_visitor visitor = {&step, see_frame, see_original};
 	struct stack_result result = stack_walk(judge->unwinder, &registers, &visitor);
-	*ret_slot = step.slot;
+	*ret_step = step;
 	return step.plausible || result.end != STACK_STOPPED;
 }
 
@@ -53,10 +53,25 @@ static bool in_signal_frame(const struct judge *judge, raddr where)
 }
 
 /* A row that goes by the frame pointer gives another place for each value of it: that cannot be judged here. */
-static bool may_return(const struct judge *judge, raddr where, raddr word)
+static bool may_return(const struct judge *judge, raddr word, uint64_t stack)
 {
-	raddr low, high;
-	return step_out(judge, where, word, 0, &low) || step_out(judge, where, word, 4096, &high) || low.v != high.v;
+	struct step low, high;
+	return step_out(judge, word, stack, 0, &low) || step_out(judge, word, stack, 4096, &high) || low.slot.v != high.slot.v;
+}
+
+/* A PC that was saved together with the stack pointer (ucontext, the jmp_buf of somebody's own setjmp) goes on on that stack. */
+static bool is_saved_with_stack(const struct judge *judge, raddr where, raddr word)
+{
+	uint8_t bytes[24];
+	if (target_read_some(judge->target, (raddr){where.v - 8}, bytes, sizeof bytes) != sizeof bytes)
+		return false;
+	for (size_t i = 0; i < sizeof bytes; i += 16) {
+		const raddr stack = {load_u64(bytes + i)};
+		const struct procmap *m = stack.v % 8 ? NULL : procmaps_find(&judge->target->maps, stack);
+		if (m && m->write && may_return(judge, word, stack.v))
+			return true;
+	}
+	return false;
 }
 
 bool judge_may_live(const struct judge *judge, raddr where, raddr word)
@@ -69,5 +84,5 @@ bool judge_may_live(const struct judge *judge, raddr where, raddr word)
 	}
 	if (inside && (!returns || in_signal_frame(judge, where)))
 		return true;
-	return returns && may_return(judge, where, word);
+	return returns && (may_return(judge, word, where.v + 8) || is_saved_with_stack(judge, where, word));
 }

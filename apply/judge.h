@@ -5,6 +5,8 @@
  * alive, that one would lead into code. A frame that nobody called has none: the first of a coroutine that was made by hand, or one
  * whose row says that it is the outermost. Whatever cannot be told speaks for the word.
  *
+ * A PC may also stand beside the stack pointer that it was saved with. Then the frame is there.
+ *
  * The PC in a signal frame need not follow a call. It is told by where it stands: in the registers that the kernel saved, or copied from there.
  */
 #ifndef APPLY_JUDGE_H

@@ -35,7 +35,7 @@ libc=$(readlink -f "$(ldd "$work/victim" | awk '/libc\.so/ { print $3 }')")
 libgcc=$(gcc -print-file-name=libgcc_s.so.1)
 repave-analyze map -o "$work/" "$work/victim" "$libc" "$(readlink -f "$libgcc")" >"$work/log" 2>&1 || fail "map"
 repave-analyze plan --torture 1 --modules victim -o "$work/plan" "$work"/*.rmap >"$work/log" 2>&1 || fail "plan"
-for place in ${STACKS_PLACES:-arena context altstack thread frame frames shared closed preempted bottom}; do
+for place in ${STACKS_PLACES:-arena context altstack thread frame frames shared closed preempted jump bottom}; do
 	victim "$work/victim" "$place"
 	repave-apply apply -p "$victim" --max-pause 2000 "$work/plan" >"$work/log" 2>&1 || fail "$place: apply: exit $?"
 	turn begun
