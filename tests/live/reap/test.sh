@@ -32,6 +32,11 @@ applied() {
 }
 
 reap 0 0
+for n in 0 1 2; do # so that coroutines have left behind what they do
+	ask "begin $n"
+	ask "end $n"
+done
+remember
 for n in 0 1 2; do
 	run apply "$work/plan"
 	ask "begin $n"
@@ -60,10 +65,11 @@ ask "end 2"
 run undo
 grep -q "nothing of ours remains" "$work/log" || fail "image kept"
 pristine "all ended" --padding
+same "all ended"
 
 # Killed tools: what was only staged goes, what was half applied is for undo.
 killed=0 half=0
-for step in $(seq 2 3 400); do
+for step in $(seq $((2 + RANDOM % 4)) 5 400); do
 	REPAVE_FAULT=$step repave-apply apply -p "$victim" --max-pause 2000 "$work/plan" >"$work/log" 2>&1 && break
 	state=$(repave-apply status --json -p "$victim" | jq -r '.plans[0].state')
 	repave-apply undo --reap -p "$victim" --max-pause 2000 >"$work/log" 2>&1 || fail "reap after apply was killed at $step: exit $?"
@@ -74,6 +80,7 @@ for step in $(seq 2 3 400); do
 	fi
 	[ "$state" = staging ] && killed=$((killed + 1))
 	pristine "apply was killed at $step" --padding
+	same "apply was killed at $step"
 done
 [ "$killed" -gt 0 ] && [ "$half" -gt 0 ] || fail "never killed while staging, or while patching"
 run undo

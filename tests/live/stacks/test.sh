@@ -37,12 +37,16 @@ repave-analyze map -o "$work/" "$work/victim" "$libc" "$(readlink -f "$libgcc")"
 repave-analyze plan --torture 1 --modules victim -o "$work/plan" "$work"/*.rmap >"$work/log" 2>&1 || fail "plan"
 for place in ${STACKS_PLACES:-arena context altstack thread frame frames shared closed preempted jump bottom}; do
 	victim "$work/victim" "$place"
+	turn begun # once before, so that all memory that it ever needs is there
+	turn ended
+	remember
 	repave-apply apply -p "$victim" --max-pause 2000 "$work/plan" >"$work/log" 2>&1 || fail "$place: apply: exit $?"
 	turn begun
 	undo
 	grep -q "stays mapped: a saved PC may lead into it" "$work/log" || fail "$place: the image is not kept for the coroutine"
 	turn ended
 	freed
+	same "$place"
 	turn begun
 	turn ended
 	kill -9 "$victim"
