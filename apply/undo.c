@@ -203,6 +203,12 @@ static bool move_home(struct undo *u, struct tracee *tracee, struct undo_report 
 	return true;
 }
 
+/* Workers of io_uring never are in user mode; the kernel says so by these two (copy_thread in arch/x86/kernel/process.c). */
+static bool stays_in_kernel(const struct tracee *tracee)
+{
+	return !tracee->registers.rip && !tracee->registers.rsp;
+}
+
 /* Looks at every stopped thread; changes nothing. */
 static void survey_threads(struct undo *u, struct undo_report *report)
 {
@@ -218,7 +224,8 @@ static void survey_threads(struct undo *u, struct undo_report *report)
 		if (tracee->state != TRACEE_STOPPED)
 			continue;
 		report->threads++;
-		walk_thread(u, tracee);
+		if (!stays_in_kernel(tracee))
+			walk_thread(u, tracee);
 	}
 }
 
