@@ -15,6 +15,15 @@ fail() {
 	exit 1
 }
 
+# It has a handler for SIGUSR1, bit 9 of the mask.
+ready() {
+	for _ in $(seq 500); do
+		grep -qE '^SigCgt:.*[2367abef]..$' "/proc/$victim/status" && return
+		sleep 0.02
+	done
+	fail "the victim does not start"
+}
+
 # turn WORD: the next answer must be this
 turn() {
 	local before
@@ -33,6 +42,7 @@ repave-analyze map -o "$work/" "$work/victim" "$libc" >"$work/log" 2>&1 || fail 
 repave-analyze plan --torture 1 --modules victim -o "$work/plan" "$work"/*.rmap >"$work/log" 2>&1 || fail "plan"
 "$work/victim" >"$work/out" 2>&1 &
 victim=$!
+ready
 turn begun # once before, so that all memory that it ever needs is there
 turn ended
 remember

@@ -4,6 +4,15 @@ set -u
 cd "$(dirname "$0")" || exit 1
 . ../lib/live.sh
 
+# It has a handler for SIGUSR1, bit 9 of the mask.
+ready() {
+	for _ in $(seq 500); do
+		grep -qE '^SigCgt:.*[2367abef]..$' "/proc/$victim/status" && return
+		sleep 0.02
+	done
+	fail "the victim does not start"
+}
+
 # turn WORD: the next answer must be this
 turn() {
 	local before
@@ -37,6 +46,7 @@ repave-analyze map -o "$work/" "$work/victim" "$libc" "$(readlink -f "$libgcc")"
 repave-analyze plan --torture 1 --modules victim -o "$work/plan" "$work"/*.rmap >"$work/log" 2>&1 || fail "plan"
 for place in ${STACKS_PLACES:-arena context altstack thread frame frames shared closed preempted jump bottom}; do
 	victim "$work/victim" "$place"
+	ready
 	turn begun # once before, so that all memory that it ever needs is there
 	turn ended
 	remember
