@@ -63,7 +63,8 @@ static void print_journal(const struct target *t, const struct journal *j)
 	printf("process %d: %s, since %s, by repave-apply %s%s\n", t->pid, answer(j), when, escape_shown(j->version),
 	       j->start_time == t->start_time ? "" : ", inherited by fork");
 	if (j->state == JOURNAL_UNDOING && j->kept_because[0])
-		printf("  what unwinders ask stays redirected because: %s; undo again to finish\n", escape_shown(j->kept_because));
+		printf("  the image stays mapped because: %s\n  what unwinders ask stays redirected to it; undo again to finish\n",
+		       escape_shown(j->kept_because));
 	else if (j->state != JOURNAL_APPLIED && j->state != JOURNAL_REVERTED)
 		printf("  a tool was killed while %s; the process runs correctly; undo takes it back\n", journal_state_text(j->state));
 	if (j->state == JOURNAL_REVERTED)

@@ -501,3 +501,11 @@ raddr journal_original(const struct journal *j, raddr image, bool is_return)
 	uint32_t text = is_return ? plan_run_original_return(runs, r->run_count, offset) : plan_run_original(runs, r->run_count, offset);
 	return text == PLAN_NONE ? (raddr){0} : (raddr){r->bias + r->text_base + text};
 }
+
+raddr journals_original(const struct journal *list, uint32_t count, raddr image, bool is_return)
+{
+	for (uint32_t i = 0; i < count; i++)
+		if (journal_region_of(&list[i], (raddr){image.v - is_return}))
+			return journal_original(&list[i], image, is_return);
+	return image;
+}

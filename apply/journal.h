@@ -107,5 +107,7 @@ const char *journal_state_text(enum journal_state state);
 raddr journal_original(const struct journal *j, raddr image, bool is_return);
 /* The region whose code mapping holds `address`, or NULL. */
 const struct journal_region *journal_region_of(const struct journal *j, raddr address);
+/* As journal_original, for the journal that `image` belongs to; `image` itself when it belongs to none. */
+raddr journals_original(const struct journal *list, uint32_t count, raddr image, bool is_return);
 
 #endif

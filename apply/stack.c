@@ -131,6 +131,20 @@ static bool recover_register(struct walk *walk, const struct stack_row *row, uns
 	}
 }
 
+/*
+ * Where a context of glibc's makecontext returns to: code without unwind information that begins by leaving the stack, so nothing is above.
+ *
+ *	48 89 dc	mov %rbx, %rsp
+ *	48 8b 3c 24	mov (%rsp), %rdi	the context that follows
+ */
+static bool is_start_of_context(struct walk *walk, uint64_t pc)
+{
+	static const uint8_t start[] = {0x48, 0x89, 0xdc, 0x48, 0x8b, 0x3c, 0x24};
+	uint8_t code[sizeof start];
+	return walk->frame.is_return && read_remote(walk->unwinder->pid, pc, code, sizeof code) == sizeof code &&
+	       !memcmp(code, start, sizeof start);
+}
+
 static bool end_walk(struct walk *walk, enum stack_end end)
 {
 	walk->result.end = end;
@@ -156,7 +170,7 @@ static bool step_out(struct walk *walk)
 	uint64_t pc = walk->visitor->original(walk->visitor->context, &walk->frame).v;
 	uint64_t lookup = walk->frame.is_return ? pc - 1 : pc;
 	if (!stack_modules_find(&walk->unwinder->modules, lookup, &module, &fde) || !stack_row_find(module, fde, lookup, &row))
-		return end_walk(walk, STACK_NO_CFI);
+		return end_walk(walk, is_start_of_context(walk, pc) ? STACK_BOTTOM : STACK_NO_CFI);
 	walk->result.unwinds |= is_unwinder(&row);
 	if (row.registers[REGISTER_PC].kind == STACK_RULE_UNDEFINED)
 		return end_walk(walk, STACK_BOTTOM);
@@ -176,7 +190,8 @@ static bool step_out(struct walk *walk)
 	if (!row.signal_frame && caller[REGISTER_RSP] <= walk->registers[REGISTER_RSP])
 		return end_walk(walk, STACK_LOOP);
 	memcpy(walk->registers, caller, sizeof caller);
-	walk->frame = (struct stack_frame){.pc = {caller[REGISTER_PC]}, .slot = {slot}, .is_return = !row.signal_frame};
+	walk->frame = (struct stack_frame){
+	    .pc = {caller[REGISTER_PC]}, .slot = {slot}, .stack = {caller[REGISTER_RSP]}, .is_return = !row.signal_frame};
 	return true;
 }
 
@@ -186,7 +201,7 @@ static void load_registers(struct walk *walk, const struct user_regs_struct *reg
 						       regs->rbp, regs->rsp, regs->r8,	regs->r9,  regs->r10, regs->r11,
 						       regs->r12, regs->r13, regs->r14, regs->r15, regs->rip};
 	memcpy(walk->registers, values, sizeof values);
-	walk->frame = (struct stack_frame){.pc = {regs->rip}};
+	walk->frame = (struct stack_frame){.pc = {regs->rip}, .stack = {regs->rsp}};
 }
 
 struct stack_result stack_walk(struct stack_unwinder *unwinder, const struct user_regs_struct *regs, const struct stack_visitor *visitor)

@@ -44,6 +44,7 @@ enum stack_end {
 struct stack_frame {
 	raddr pc;	/* where the frame executes, as found (perhaps in an image) */
 	raddr slot;	/* where that PC is stored: a return address or the PC of a signal frame; 0 for the innermost frame */
+	raddr stack;	/* its stack pointer: what is below belongs to the frames inside of it, or to nobody */
 	bool is_return; /* it is a return address: the call is the instruction before it; false for the innermost and interrupted frames */
 };
 

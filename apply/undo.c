@@ -1,8 +1,10 @@
 #include "apply/undo.h"
 
+#include "apply/covered.h"
 #include "apply/fault.h"
 #include "apply/hidden.h"
 #include "apply/inject.h"
+#include "apply/judge.h"
 #include "apply/modules.h"
 #include "apply/moves.h"
 #include "apply/perf_map.h"
@@ -21,10 +23,10 @@
 
 #define RETURNS_MAX (1u << 18)
 #define TRY_PAUSE 20000000ull
-#define RED_ZONE 128u
 #define STACK_WORDS 1024u /* read at a time */
 #define SAME_REASON_TRIES 6u
 #define PIN_TRIES 8u /* searches more than there are images */
+#define SEARCH_TRIES 8u
 
 /* A word on a stack that leads into an image, and what it becomes. */
 struct rewrite {
@@ -36,7 +38,8 @@ struct undo {
 	struct target *target;
 	struct journal *journals;
 	uint32_t journal_count;
-	struct journal *live; /* the one with patches, or NULL */
+	struct journal *live;	 /* the one with patches, or NULL */
+	struct journal *applied; /* when reaping, the one to leave alone, or NULL */
 	struct patch_set patches;
 	struct tracees threads;
 	struct stack_unwinder *unwinder;
@@ -44,27 +47,36 @@ struct undo {
 	uint32_t rewrite_count;
 	raddr unwinder_low, unwinder_high; /* libgcc_s: who is in there may hold pointers into our tables */
 	char why_kept[JOURNAL_REASON_SIZE];
-	bool *pinned;		 /* owned, per journal: a word of memory may be a saved PC that leads into its image */
-	bool patches_gone, wait; /* wait: a little later it may go */
-	int unwinding_tid;	 /* a thread that is inside libgcc_s, 0 = none */
-	bool blind;		 /* a stack could not be followed to its end: who knows whether that thread is inside an unwinder */
+	struct covered covered;		      /* by the walks of the latest stop */
+	bool *pinned;			      /* owned, per journal: not to be freed */
+	char why_pinned[JOURNAL_REASON_SIZE]; /* of the latest: a word of memory may be a saved PC that leads into its image */
+	bool patches_gone, wait;	      /* wait: a little later it may go */
+	bool searched;			      /* memory was, and nothing was found; the next stop is to make sure */
+	bool clean;			      /* at the latest stop nobody was in an unwinder, or nobody in an image */
+	bool entered;			      /* somebody was in an image that is to be freed, at a stop since this was last cleared */
+	int unwinding_tid;		      /* a thread that is inside libgcc_s, 0 = none */
+	bool blind; /* a stack could not be followed to its end: who knows whether that thread is inside an unwinder */
 	uint64_t stack[STACK_WORDS];
 };
 
 static raddr original_of(const struct undo *u, raddr address, bool is_return)
 {
-	for (uint32_t i = 0; i < u->journal_count; i++)
-		if (journal_region_of(&u->journals[i], (raddr){address.v - is_return}))
-			return journal_original(&u->journals[i], address, is_return);
-	return address;
+	return journals_original(u->journals, u->journal_count, address, is_return);
 }
 
+/* An image that is to be freed; when reaping, the one that is applied is not. */
 static bool in_image(const struct undo *u, raddr address)
 {
 	for (uint32_t i = 0; i < u->journal_count; i++)
-		if (journal_region_of(&u->journals[i], address))
+		if (&u->journals[i] != u->applied && journal_region_of(&u->journals[i], address))
 			return true;
 	return false;
+}
+
+static void note_entered(struct undo *u, raddr address)
+{
+	for (uint32_t i = 0; i < u->journal_count; i++)
+		u->entered |= !u->pinned[i] && journal_region_of(&u->journals[i], address);
 }
 
 __attribute__((format(printf, 2, 3))) static void keep(struct undo *u, const char *format, ...)
@@ -75,6 +87,16 @@ __attribute__((format(printf, 2, 3))) static void keep(struct undo *u, const cha
 	va_start(arguments, format);
 	vsnprintf(u->why_kept, sizeof u->why_kept, format, arguments);
 	va_end(arguments);
+}
+
+/* Where no thread's stack has led into an image since all were out of the unwinder, what is unwound now has nothing to do with images. */
+static void note_unwinding(struct undo *u, int tid)
+{
+	u->unwinding_tid = tid;
+	if (u->clean)
+		return;
+	keep(u, "thread %d is unwinding its stack", tid);
+	u->wait = true;
 }
 
 struct walk {
@@ -88,15 +110,14 @@ static bool visit_frame(void *context, const struct stack_frame *frame)
 	struct walk *w = context;
 	struct undo *u = w->undo;
 	raddr original = original_of(u, frame->pc, frame->is_return);
+	covered_frame(&u->covered, frame);
 	if (frame->slot.v > w->top.v)
 		w->top = frame->slot;
-	if (original.v >= u->unwinder_low.v && original.v < u->unwinder_high.v) {
-		keep(u, "thread %d is unwinding its stack (at 0x%" PRIx64 ")", w->tracee->tid, frame->pc.v);
-		u->wait = true;
-		u->unwinding_tid = w->tracee->tid;
-	}
+	if (original.v >= u->unwinder_low.v && original.v < u->unwinder_high.v)
+		note_unwinding(u, w->tracee->tid);
 	if (!frame->slot.v || !in_image(u, (raddr){frame->pc.v - frame->is_return}))
 		return true;
+	note_entered(u, (raddr){frame->pc.v - frame->is_return});
 	raddr home = original_of(u, frame->pc, frame->is_return);
 	if (!home.v || u->rewrite_count == RETURNS_MAX) {
 		keep(u, "thread %d: no original for the return address 0x%" PRIx64, w->tracee->tid, frame->pc.v);
@@ -116,7 +137,7 @@ static raddr visit_original(void *context, const struct stack_frame *frame)
 static bool in_tables(const struct undo *u, uint64_t word)
 {
 	for (uint32_t k = 0; k < u->journal_count; k++)
-		for (uint32_t i = 0; i < u->journals[k].region_count; i++)
+		for (uint32_t i = 0; &u->journals[k] != u->applied && i < u->journals[k].region_count; i++)
 			if (word - u->journals[k].regions[i].data.v < u->journals[k].regions[i].data_mapped)
 				return true;
 	return false;
@@ -125,7 +146,7 @@ static bool in_tables(const struct undo *u, uint64_t word)
 /* Does the thread hold a pointer into unwind data, in a register or on its stack below `top`? Only an unwinder makes them. */
 static bool holds_tables(struct undo *u, const struct tracee *tracee, raddr top)
 {
-	uint64_t registers[sizeof tracee->registers / 8], at = (tracee->registers.rsp - RED_ZONE) & ~7ull;
+	uint64_t registers[sizeof tracee->registers / 8], at = (tracee->registers.rsp - COVERED_RED_ZONE) & ~7ull;
 	bool found = false;
 	memcpy(registers, &tracee->registers, sizeof registers);
 	for (size_t i = 0; i < sizeof registers / 8; i++)
@@ -148,20 +169,18 @@ static void walk_thread(struct undo *u, struct tracee *tracee)
 	struct walk w = {.undo = u, .tracee = tracee};
 	const struct stack_visitor visitor = {&w, visit_frame, visit_original};
 	struct stack_result result = stack_walk(u->unwinder, &tracee->registers, &visitor);
-	if (result.unwinds && !u->unwinding_tid) {
-		keep(u, "thread %d is unwinding its stack", tracee->tid);
-		u->wait = true;
-		u->unwinding_tid = tracee->tid;
-	}
+	covered_thread_end(&u->covered, (raddr){tracee->registers.fs_base}, &result);
+	if (result.unwinds && !u->unwinding_tid)
+		note_unwinding(u, tracee->tid);
 	/* One that only looks (backtrace) does not mind that the hook goes, but it reads tables of the image. */
-	if (!u->why_kept[0] && holds_tables(u, tracee, w.top)) {
+	if (!u->why_kept[0] && !u->clean && holds_tables(u, tracee, w.top)) {
 		keep(u, "thread %d may be reading its unwind tables", tracee->tid);
 		u->wait = true;
 	}
-	u->blind |= result.end != STACK_BOTTOM;
-	if (result.end != STACK_BOTTOM)
-		keep(u, "thread %d: its stack cannot be followed (%s at 0x%" PRIx64 ")", tracee->tid, stack_end_text(result.end),
-		     result.pc.v);
+	if (result.end == STACK_BOTTOM)
+		return;
+	u->blind = true;
+	keep(u, "thread %d: its stack cannot be followed (%s at 0x%" PRIx64 ")", tracee->tid, stack_end_text(result.end), result.pc.v);
 }
 
 /* A PC in an image goes home; an interrupted call that is to be made again must stand there as well. */
@@ -171,6 +190,7 @@ static bool move_home(struct undo *u, struct tracee *tracee, struct undo_report 
 	bool restarts = restart_by_kernel(&tracee->registers);
 	if (!in_image(u, pc) && !(restarts && in_image(u, (raddr){pc.v - 2})))
 		return true;
+	note_entered(u, pc);
 	raddr home = original_of(u, pc, restarts);
 	if (!home.v || (restarts && original_of(u, (raddr){pc.v - 2}, false).v != home.v - 2)) {
 		keep(u, "thread %d: no original for its PC 0x%" PRIx64, tracee->tid, pc.v);
@@ -183,6 +203,12 @@ static bool move_home(struct undo *u, struct tracee *tracee, struct undo_report 
 	return true;
 }
 
+/* Workers of io_uring never are in user mode; the kernel says so by these two (copy_thread in arch/x86/kernel/process.c). */
+static bool stays_in_kernel(const struct tracee *tracee)
+{
+	return !tracee->registers.rip && !tracee->registers.rsp;
+}
+
 /* Looks at every stopped thread; changes nothing. */
 static void survey_threads(struct undo *u, struct undo_report *report)
 {
@@ -192,19 +218,20 @@ static void survey_threads(struct undo *u, struct undo_report *report)
 	u->unwinding_tid = 0;
 	u->blind = false;
 	report->threads = 0;
+	covered_begin(&u->covered);
 	for (uint32_t i = 0; i < u->threads.count; i++) {
 		struct tracee *tracee = &u->threads.list[i];
 		if (tracee->state != TRACEE_STOPPED)
 			continue;
 		report->threads++;
-		walk_thread(u, tracee);
+		if (!stays_in_kernel(tracee))
+			walk_thread(u, tracee);
 	}
 }
 
 /* After the walks, which want the registers as they are. Only once the patches go: home may lie inside one. */
 static void move_threads(struct undo *u, struct undo_report *report)
 {
-	report->moved = 0;
 	for (uint32_t i = 0; i < u->threads.count; i++)
 		if (u->threads.list[i].state == TRACEE_STOPPED)
 			move_home(u, &u->threads.list[i], report);
@@ -239,12 +266,14 @@ static int put_back(struct undo *u, struct undo_report *report, struct err *e)
 static bool has_hook(const struct undo *u)
 {
 	bool has = false;
-	for (uint32_t i = 0; u->live && i < u->patches.count; i++)
+	for (uint32_t i = 0; u->live && u->live->state != JOURNAL_STAGING && i < u->patches.count; i++)
 		has |= u->patches.list[i].is_hook && u->patches.list[i].state == PATCH_WANTED;
 	return has;
 }
 
-/* The hook goes when no frame of an image is left on any stack. */
+/*
+ * The hook goes when no frame of the image is left on any stack, a suspended coroutine's included: what is thrown through one would end the process.
+ */
 static int put_hook_back(struct undo *u, struct err *e)
 {
 	if (!u->live || u->live->state == JOURNAL_STAGING)
@@ -287,33 +316,52 @@ static int rewrite_returns(const struct undo *u, struct undo_report *report, str
 	return 0;
 }
 
+/* Of a journal that is not to be freed now, or not yet. */
+static enum journal_state state_kept(const struct undo *u, const struct journal *j)
+{
+	return j == u->live && has_hook(u) ? JOURNAL_UNDOING : JOURNAL_REVERTED;
+}
+
+/* What may go now is noted: hook and state. */
+static int settle_journals(struct undo *u, struct err *e)
+{
+	bool unused = u->searched && !u->entered && !u->why_kept[0] && u->live && !u->pinned[u->live - u->journals];
+	int status = 0;
+	if (!has_hook(u) || unused) {
+		status = put_hook_back(u, e);
+		if (status)
+			return status;
+		u->live = NULL;
+	}
+	for (uint32_t i = 0; !status && i < u->journal_count; i++)
+		if (!u->pinned[i])
+			status = journal_set_state(u->target, &u->journals[i], state_kept(u, &u->journals[i]),
+						   u->why_kept[0] ? u->why_kept : JOURNAL_FREEING, e);
+	return status;
+}
+
 /*
  * All that happens while the target is stopped. A thread inside the unwinder holds image addresses in a context of its own, where nobody
- * rewrites them; without the hook on _Unwind_Find_FDE it would find no frame for them and end the process. So all threads must be out of it.
+ * rewrites them; without the hook on _Unwind_Find_FDE it would find no frame for them and end the process. So all threads must be out of it
+ * once, before the hook goes, which is when nothing is left that could be unwound.
  */
 static int while_stopped(struct undo *u, struct undo_report *report, struct err *e)
 {
 	survey_threads(u, report);
-	if (u->unwinding_tid && u->live && u->live->state != JOURNAL_STAGING)
+	if (u->unwinding_tid && !u->patches_gone && u->live && u->live->state != JOURNAL_STAGING)
 		return err_set(e, ERR_BUSY, "process %d: thread %d is unwinding its stack; try again", u->target->pid, u->unwinding_tid);
-	int status = put_back(u, report, e);
+	int status = u->patches_gone ? 0 : put_back(u, report, e);
 	if (status)
 		return status;
+	if (!u->patches_gone && u->live && u->live->state != JOURNAL_STAGING)
+		report->patches = patch_count(&u->patches, PATCH_WANTED);
 	move_threads(u, report);
 	u->patches_gone = true;
 	moves_commit(&u->threads);
-	if (u->live && u->live->state != JOURNAL_STAGING)
-		report->patches = patch_count(&u->patches, PATCH_WANTED);
 	status = rewrite_returns(u, report, e);
-	report->hooked = u->blind && has_hook(u);
-	if (!status && report->hooked)
-		return journal_set_state(u->target, u->live, JOURNAL_UNDOING, u->why_kept, e);
 	if (!status)
-		status = put_hook_back(u, e);
-	for (uint32_t i = 0; !status && i < u->journal_count; i++)
-		status = journal_set_state(u->target, &u->journals[i], JOURNAL_REVERTED, u->why_kept[0] ? u->why_kept : JOURNAL_FREEING, e);
-	if (!status)
-		u->live = NULL;
+		status = settle_journals(u, e);
+	u->clean = !u->why_kept[0] && !(u->entered && u->unwinding_tid);
 	return status;
 }
 
@@ -366,7 +414,11 @@ static int prepare(struct undo *u, struct err *e)
 		return err_set(e, ERR_MEMORY, "no memory for return addresses");
 	int status = prepare_patches(u, e);
 	if (!status)
+		status = covered_init(&u->covered, e);
+	if (!status)
 		status = tracees_init(u->target, &u->threads, e);
+	if (u->applied)
+		u->pinned[u->applied - u->journals] = true;
 	find_unwinder(u);
 	return status;
 }
@@ -392,72 +444,51 @@ static int try_once(struct undo *u, uint64_t limit, struct undo_report *report, 
 	return status;
 }
 
-static uint32_t list_images(const struct undo *u, struct hidden_range *images, uint32_t room)
+static uint32_t list_images(const struct undo *u, struct covered_range *images)
 {
 	uint32_t count = 0;
 	for (uint32_t k = 0; k < u->journal_count; k++)
-		for (uint32_t n = 0; !u->pinned[k] && n < u->journals[k].region_count && count < room; n++) {
+		for (uint32_t n = 0; !u->pinned[k] && n < u->journals[k].region_count; n++) {
 			const struct journal_region *r = &u->journals[k].regions[n];
-			images[count++] = (struct hidden_range){r->code, {r->code.v + r->code_mapped}};
+			images[count++] = (struct covered_range){r->code, {r->code.v + r->code_mapped}};
 		}
 	return count;
 }
 
-struct judgement {
-	const struct undo *undo;
-	bool innermost_seen, plausible;
-	raddr slot; /* of the return address above */
-};
-
-static bool judge_frame(void *context, const struct stack_frame *frame)
+/* Notes a mapping of ours, unless the process has put one of its own there. */
+static void add_ours(const struct undo *u, raddr address, uint64_t mapped, struct covered_range *ours, uint32_t *count)
 {
-	struct judgement *j = context;
-	if (!j->innermost_seen) {
-		j->innermost_seen = true;
-		return true;
+	const struct procmap *m = procmaps_find(&u->target->maps, address);
+	if (m && !m->inode && !m->shared && !m->write && m->read)
+		ours[(*count)++] = (struct covered_range){address, {address.v + mapped}};
+}
+
+/* Journals tell where images are, and so have words that lead into them. */
+static uint32_t list_ours(const struct undo *u, struct covered_range *ours)
+{
+	uint32_t count = 0;
+	for (uint32_t k = 0; k < u->journal_count; k++) {
+		const struct journal *j = &u->journals[k];
+		add_ours(u, j->address, j->mapped, ours, &count);
+		for (uint32_t n = 0; n < j->region_count; n++) {
+			add_ours(u, j->regions[n].code, j->regions[n].code_mapped, ours, &count);
+			add_ours(u, j->regions[n].data, j->regions[n].data_mapped, ours, &count);
+		}
 	}
-	const struct procmap *m = procmaps_find(&j->undo->target->maps, frame->pc);
-	j->plausible = m && m->execute;
-	j->slot = frame->slot;
-	return false;
+	return count;
 }
 
-static raddr judge_original(void *context, const struct stack_frame *frame)
-{
-	const struct judgement *j = context;
-	raddr home = original_of(j->undo, frame->pc, true);
-	return home.v ? home : frame->pc;
-}
-
-/* One step of unwinding from a return to `word` at `where`, with a frame pointer that far above. */
-static struct judgement judge_with(const struct undo *u, raddr where, raddr word, uint64_t frame_pointer)
-{
-	struct judgement j = {.undo = u};
-	const struct user_regs_struct registers = {.rip = word.v, .rsp = where.v + 8, .rbp = where.v + 8 + frame_pointer};
-	const struct stack_visitor visitor = {&j, judge_frame, judge_original};
-	stack_walk(u->unwinder, &registers, &visitor);
-	return j;
-}
-
-/*
- * Were `word` a live return address at `where`, the frame above it would have to be there as well: its unwind row says where that one's
- * return address lies, and that must lead into code. A row that goes by the frame pointer gives another place
- * for each value of it: that cannot be judged here, so the word may live.
- */
 static bool may_live(void *context, raddr where, raddr word)
 {
-	const struct undo *u = context;
-	if (!original_of(u, word, true).v)
-		return false; /* no call of the image returns there */
-	struct judgement low = judge_with(u, where, word, 0), high = judge_with(u, where, word, 4096);
-	return low.slot.v != high.slot.v || low.plausible;
+	return judge_may_live(context, where, word);
 }
 
-/* The journal into whose image `word` leads as a return address, or journal_count. */
+/* The journal into whose image `word` leads, or journal_count. */
 static uint32_t journal_of(const struct undo *u, raddr word)
 {
 	uint32_t k = 0;
-	while (k < u->journal_count && !journal_region_of(&u->journals[k], (raddr){word.v - 1}))
+	while (k < u->journal_count && !journal_region_of(&u->journals[k], word) &&
+	       !journal_region_of(&u->journals[k], (raddr){word.v - 1}))
 		k++;
 	return k;
 }
@@ -471,9 +502,8 @@ static int pin_image(struct undo *u, raddr found, struct err *e)
 	if (status || k == u->journal_count)
 		return status; /* it changed meanwhile: it is looked for again */
 	u->pinned[k] = true;
-	u->why_kept[0] = 0;
-	keep(u, "a saved PC may lead into it: the word at 0x%" PRIx64 " looks like one", found.v);
-	return journal_set_state(u->target, &u->journals[k], JOURNAL_REVERTED, u->why_kept, e);
+	snprintf(u->why_pinned, sizeof u->why_pinned, "a saved PC may lead into it: the word at 0x%" PRIx64 " looks like one", found.v);
+	return journal_set_state(u->target, &u->journals[k], state_kept(u, &u->journals[k]), u->why_pinned, e);
 }
 
 /*
@@ -482,47 +512,50 @@ static int pin_image(struct undo *u, raddr found, struct err *e)
  */
 static int search_hidden(struct undo *u, raddr *ret_found, struct err *e)
 {
-	uint32_t image_count = 0;
+	uint32_t region_count = 0;
 	for (uint32_t k = 0; k < u->journal_count; k++)
-		image_count += u->journals[k].region_count;
-	struct hidden_range *images = calloc(image_count + 1, sizeof *images);
-	struct hidden_thread *threads = calloc(u->threads.count + 1, sizeof *threads);
-	raddr found = {0};
-	const struct hidden_judge judge = {u, may_live};
-	int status = images && threads ? target_refresh(u->target, e) : err_set(e, ERR_MEMORY, "no memory to search for saved PCs");
+		region_count += u->journals[k].region_count;
+	struct covered_range *images = calloc(region_count + 1, sizeof *images);
+	struct covered_range *ours = calloc((uint64_t)region_count * 2 + u->journal_count, sizeof *ours);
+	struct judge judge = {u->target, u->journals, u->journal_count, u->unwinder};
+	int status = images && ours ? target_refresh(u->target, e) : err_set(e, ERR_MEMORY, "no memory to search for saved PCs");
 	if (!status) {
-		for (uint32_t i = 0; i < u->threads.count; i++)
-			threads[i] = (struct hidden_thread){{u->threads.list[i].registers.rsp}, {u->threads.list[i].registers.fs_base}};
-		image_count = list_images(u, images, image_count);
-		status = hidden_find(u->target, images, image_count, threads, u->threads.count, &judge, &found, e);
+		const struct hidden_search search = {.images = images,
+						     .ours = ours,
+						     .image_count = list_images(u, images),
+						     .ours_count = list_ours(u, ours),
+						     .covered = &u->covered,
+						     .judge = {&judge, may_live}};
+		status = hidden_find(u->target, &search, ret_found, e);
 	}
 	free(images);
-	free(threads);
-	if (!status)
-		*ret_found = found;
+	free(ours);
 	return status;
+}
+
+static bool all_pinned(const struct undo *u)
+{
+	for (uint32_t k = 0; k < u->journal_count; k++)
+		if (!u->pinned[k])
+			return false;
+	return true;
 }
 
 static int pin_images(struct undo *u, struct err *e)
 {
 	raddr found = {1};
-	int status = 0;
-	for (uint32_t n = 0; !status && found.v && n < u->journal_count + PIN_TRIES; n++) {
+	int status = target_refresh(u->target, e);
+	if (!status)
+		covered_finish(&u->covered, u->target);
+	for (uint32_t n = 0; !status && found.v && !all_pinned(u) && n < u->journal_count + PIN_TRIES; n++) {
+		found.v = 0;
 		status = search_hidden(u, &found, e);
 		if (!status && found.v)
 			status = pin_image(u, found, e);
 	}
-	if (!status && found.v && !u->why_kept[0]) /* words come and go: none of the images is safe */
+	if (!status && found.v && !all_pinned(u)) /* words come and go: none of the images is safe */
 		keep(u, "memory that may hold saved PCs changes too fast");
 	return status;
-}
-
-static bool any_pinned(const struct undo *u)
-{
-	for (uint32_t k = 0; k < u->journal_count; k++)
-		if (u->pinned[k])
-			return true;
-	return false;
 }
 
 static int free_images(struct undo *u, uint32_t tries, struct undo_report *report, struct err *e)
@@ -567,13 +600,13 @@ static bool stays_so(const struct undo *u, struct reason *last)
 	return !u->wait && last->times >= SAME_REASON_TRIES;
 }
 
-static int undo_all(struct undo *u, const struct undo_options *options, struct undo_report *report, struct err *e)
+/* Stops until nobody's stack is a reason to keep the images, or there is no use in trying again. */
+static int settle(struct undo *u, const struct undo_options *options, struct undo_report *report, struct err *e)
 {
 	uint32_t tries = options->tries ? options->tries : 1;
-	int status = prepare(u, e);
 	struct reason last = {0};
-	bool only_staged = u->live && u->live->state == JOURNAL_STAGING && u->journal_count == 1;
-	for (uint32_t n = 0; !status && !only_staged && n < tries; n++) {
+	int status = 0;
+	for (uint32_t n = 0; !status && n < tries; n++) {
 		if (n)
 			monotonic_pause(TRY_PAUSE);
 		status = try_once(u, options->max_pause, report, e);
@@ -582,21 +615,73 @@ static int undo_all(struct undo *u, const struct undo_options *options, struct u
 		else if (!status && (!u->why_kept[0] || stays_so(u, &last)))
 			break;
 	}
-	if (!status && only_staged) /* nothing leads into it; should it stay, it is not in the way of a next one */
-		status = journal_set_state(u->target, u->live, JOURNAL_REVERTED, JOURNAL_FREEING, e);
-	if (status == -ERR_BUSY && u->patches_gone)
-		status = 0; /* a later stop, only to free the image, failed: it stays */
-	if (!status && !u->why_kept[0] && !only_staged)
-		status = pin_images(u, e);
-	if (status)
-		return status;
-	if (u->why_kept[0]) {
-		report->kept = true;
-		memcpy(report->kept_because, u->why_kept, sizeof report->kept_because);
-		if (!any_pinned(u))
-			return 0;
+	if (status == -ERR_BUSY && u->patches_gone) { /* a later stop, only to free the image, failed: it stays */
+		keep(u, "not all threads could be stopped once more");
+		status = 0;
 	}
-	return free_images(u, tries, report, e);
+	return status;
+}
+
+/*
+ * Pins what may still be used. A coroutine that goes on during the search takes its PC out of memory, so the threads are looked at once more; if
+ * one was in an image since, it is home now, and who knows what it left behind: the search begins again.
+ */
+static int find_unused(struct undo *u, const struct undo_options *options, struct undo_report *report, struct err *e)
+{
+	int status = 0;
+	u->entered = true;
+	for (uint32_t n = 0; !status && !u->why_kept[0] && !all_pinned(u) && u->entered; n++) {
+		if (n == SEARCH_TRIES) {
+			keep(u, "coroutines keep going on in it");
+			break;
+		}
+		status = pin_images(u, e);
+		u->entered = false;
+		u->searched = true;
+		if (!status && !u->why_kept[0] && !all_pinned(u))
+			status = settle(u, options, report, e);
+	}
+	return status;
+}
+
+/* What stays says why in its journal. */
+static int note_kept(struct undo *u, struct undo_report *report, struct err *e)
+{
+	int status = 0;
+	for (uint32_t k = 0; !status && u->why_kept[0] && k < u->journal_count; k++)
+		if (!u->pinned[k])
+			status = journal_set_state(u->target, &u->journals[k], state_kept(u, &u->journals[k]), u->why_kept, e);
+	report->hooked = has_hook(u);
+	const char *why = u->why_kept[0] ? u->why_kept : u->why_pinned;
+	if (!why[0])
+		return status;
+	report->kept = true;
+	memcpy(report->kept_because, why, sizeof report->kept_because);
+	return status;
+}
+
+static int undo_all(struct undo *u, const struct undo_options *options, struct undo_report *report, struct err *e)
+{
+	bool only_staged = u->live && u->live->state == JOURNAL_STAGING && u->journal_count == 1;
+	int status = prepare(u, e);
+	if (!status && only_staged) { /* nothing leads into it; should it stay, it is not in the way of a next one */
+		status = journal_set_state(u->target, u->live, JOURNAL_REVERTED, JOURNAL_FREEING, e);
+	} else if (!status) {
+		status = settle(u, options, report, e);
+		if (!status)
+			status = find_unused(u, options, report, e);
+		if (!status)
+			status = note_kept(u, report, e);
+	}
+	if (status || u->why_kept[0])
+		return status;
+	return free_images(u, options->tries ? options->tries : 1, report, e);
+}
+
+static int nothing_to_undo(const struct undo *u, bool reap, struct err *e)
+{
+	int status = inject_clean(u->target, e);
+	return status || reap ? status : err_set(e, ERR_REFUSED, "process %d: nothing is applied", u->target->pid);
 }
 
 /* What a perf map of ours holds. */
@@ -642,16 +727,20 @@ int undo_process(struct target *t, const struct undo_options *options, struct un
 	if (status)
 		return status;
 	u.live = journals_live(u.journals, u.journal_count);
-	if (!u.journal_count) {
-		status = inject_clean(t, e);
-		if (!status)
-			status = err_set(e, ERR_REFUSED, "process %d: nothing is applied", t->pid);
-	} else {
-		status = undo_journals(&u, options, &report, e);
+	if (options->reap && u.live && (u.live->state == JOURNAL_APPLIED || u.live->state == JOURNAL_PATCHING)) {
+		u.applied = u.live;
+		u.live = NULL;
 	}
+	if (u.journal_count == (u.applied ? 1 : 0))
+		status = nothing_to_undo(&u, options->reap, e);
+	else if (u.applied) /* its names are in the perf map, which stays */
+		status = undo_all(&u, options, &report, e);
+	else
+		status = undo_journals(&u, options, &report, e);
 	tracees_fini(&u.threads);
 	stack_close(u.unwinder);
 	patch_set_free(&u.patches);
+	covered_free(&u.covered);
 	free(u.rewrites);
 	free(u.pinned);
 	journals_free(u.journals, u.journal_count);

@@ -89,6 +89,13 @@ teardown() {
 	[ -z "$(ls -A "$TMPDIR")" ]
 }
 
+@test "reap goes to the apply tool as undo --reap" {
+	"$tools/repave" reap -p 1
+	[ "$(cat "$CALLS")" = "repave-apply undo --reap -p 1" ]
+	EXIT_undo=75 run "$tools/repave" reap -p 1
+	[ "$status" -eq 75 ]
+}
+
 @test "undo and status go to the apply tool, other words to the tool of that name" {
 	"$tools/repave" undo -p 1
 	"$tools/repave" status -p 1

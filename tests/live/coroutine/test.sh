@@ -7,10 +7,21 @@ work=$(mktemp -d) || exit 1
 victim=
 trap '[ -z "$victim" ] || kill -9 "$victim" 2>/dev/null; rm -rf "$work"' EXIT
 
+. ../lib/snapshot.sh
+
 fail() {
 	echo "FAILED: $*"
 	cat "$work/out" "$work/log" 2>/dev/null
 	exit 1
+}
+
+# It has a handler for SIGUSR1, bit 9 of the mask.
+ready() {
+	for _ in $(seq 500); do
+		grep -qE '^SigCgt:.*[2367abef]..$' "/proc/$victim/status" && return
+		sleep 0.02
+	done
+	fail "the victim does not start"
 }
 
 # turn WORD: the next answer must be this
@@ -31,7 +42,10 @@ repave-analyze map -o "$work/" "$work/victim" "$libc" >"$work/log" 2>&1 || fail 
 repave-analyze plan --torture 1 --modules victim -o "$work/plan" "$work"/*.rmap >"$work/log" 2>&1 || fail "plan"
 "$work/victim" >"$work/out" 2>&1 &
 victim=$!
-sleep 0.1
+ready
+turn begun # once before, so that all memory that it ever needs is there
+turn ended
+remember
 for again in 1 2; do
 	repave-apply apply -p "$victim" --max-pause 2000 "$work/plan" >"$work/log" 2>&1 || fail "apply: exit $?"
 	turn begun
@@ -44,6 +58,7 @@ for again in 1 2; do
 	turn ended
 	repave-apply undo -p "$victim" >"$work/log" 2>&1 || fail "undo at last: exit $?"
 	grep -q "nothing of ours remains" "$work/log" || fail "the image is not freed when nothing leads into it"
+	same "round $again"
 done
 kill "$victim"
 wait "$victim" 2>/dev/null

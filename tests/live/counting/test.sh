@@ -97,10 +97,12 @@ maps=("$work"/*.rmap)
 # One thread: what was counted is what ran. The process stands somewhere inside a function at the start and at the end.
 victim "$work/victim" 1
 rounds before
+remember
 plan one
 count one 0.5
 rounds counted
 pristine counted
+same counted
 complete one
 [ "${runs[inner]:-0}" -gt 1000 ] || fail "inner was not counted"
 ran mark_inner 1000 inner

@@ -22,6 +22,7 @@ undone() {
 
 ask open
 ask rounds
+remember maps # it opens and closes libraries
 run apply "$work/plan"
 ask rounds
 run verify
@@ -57,4 +58,5 @@ ask leave
 ask open
 ask rounds
 pristine "at the end"
+same "at the end"
 end_asking

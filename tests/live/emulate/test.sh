@@ -32,6 +32,7 @@ finish
 build_victim ../threads/victim.c
 victim "$work/victim" 16
 progress "before"
+remember
 repave-profile record --emulate --seconds 2 --json -p "$victim" -o "$work/threads.rprof" >"$work/log" 2>&1 || fail "record: exit $?"
 progress "recorded"
 pristine "recorded" --padding
@@ -48,6 +49,7 @@ for turn in $(seq 15); do
 done
 untraced "killed"
 pristine "killed" --padding
+same "killed"
 
 repave-profile record --emulate --seconds 1 -p "$victim" -o "$work/one.rprof" >/dev/null 2>&1 &
 recorder=$!

@@ -14,6 +14,8 @@ cleanup() {
 trap cleanup EXIT
 export REPAVE_CACHE=$work/cache
 
+. ../lib/snapshot.sh
+
 fail() {
 	echo "FAILED: $*"
 	cat "$work/out" "$work/log" 2>/dev/null
@@ -45,6 +47,7 @@ victim=$!
 sleep 0.5
 figures "before"
 [ "$moved" = 0 ] || fail "moved frames before anything was moved"
+remember maps threads masks # threads are cancelled, exceptions are allocated
 for turn in 1 2 3; do
 	if [ "$turn" = 1 ]; then
 		repave optimize -p "$victim" --seconds 2 --plan-out "$work/plan.rplan" >"$work/log" 2>&1 || fail "optimize: exit $?"
@@ -65,6 +68,7 @@ for turn in 1 2 3; do
 	done
 	[ "$status" = 0 ] || fail "undo: exit $status"
 	sleep 0.2
+	same "undone $turn"
 	figures "undone $turn"
 	start_rounds=$rounds start_moved=$moved
 	sleep 0.5

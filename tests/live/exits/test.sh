@@ -61,9 +61,11 @@ done
 # Without surprises: no branch leaves the image, and what is executed there is what callgrind counts, but for part of the switch.
 victim "$work/victim" 0 1
 rounds before
+remember
 count 0.3
 rounds "without surprises"
 pristine "without surprises"
+same "without surprises"
 turns=$(number '.kinds.slot.count / 25')
 [ "$turns" -gt 100 ] || fail "only $turns rounds"
 is .kinds.branch.count 0 "branches without surprises"
@@ -117,10 +119,12 @@ finish
 # Three threads add to the counters without a lock: some increments are lost, results never.
 victim "$work/victim" 0 3 surprise
 rounds before
+remember
 for _ in 1 2 3; do
 	count 0.2
 	progress "counted with threads"
 	pristine "counted with threads"
+	same "counted with threads"
 done
 turns=$(number '.kinds.slot.count / 25') slack=4
 is '.kinds.branch.count + .kinds.tail.count' 1195 "branches with threads"

@@ -10,6 +10,7 @@ gcc -std=gnu11 -O1 -D_GNU_SOURCE -I"$root" evil.c "$B/libformats.a" -Wl,--wrap=p
 "$work/handplan" "$work/victim" "$work/plan" || fail "no plan"
 victim "$work/victim" 2
 rounds before
+remember
 
 # expect STATUS TEXT COMMAND...: that exit status, one line on stderr without control characters, and it says TEXT
 expect() {
@@ -41,6 +42,7 @@ repave-apply apply --json -p "$victim" "$work/hostile-name" >"$work/stdout" 2>"$
 jq -e '.error.status == 5' "$work/stdout" >/dev/null || fail "no JSON: $(cat "$work/stdout" "$work/log")"
 LC_ALL=C grep -q '[^ -~]' "$work/stdout" && fail "unprintable bytes in JSON"
 pristine "after all lies" --padding
+same "after all lies"
 progress "after all lies"
 
 # Whose files: links are followed and what they lead to is judged; a FIFO does not keep us waiting; stdin is judged when it is a file.

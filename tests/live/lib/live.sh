@@ -8,6 +8,7 @@
 #              $PATIENCE (400) hundredths of a second
 # progress TEXT    fails unless the victim gets on within two seconds
 # pristine [--padding]      text equal to the files, no mapping of ours
+# remember [PART...], same STEP     the comparer, see snapshot.sh
 # held STEP VERB [ARG...]   `repave-apply VERB -p $victim` in the background, waiting before that step; sets $tool. 1: it ended before that step.
 #                  Its output goes to $work/tool.log. Let it go on with kill -CONT "$tool"
 # start_asking PROGRAM [ARG...]   as victim, for one that takes commands on standard input and answers each with a line
@@ -23,6 +24,8 @@ command -v gcc >/dev/null || { echo "no gcc"; exit 77; }
 work=$(mktemp -d) || exit 1
 victim=
 trap '[ -z "$victim" ] || kill -9 "$victim" 2>/dev/null; rm -rf "$work"' EXIT
+
+. ../lib/snapshot.sh
 
 fail() {
 	echo "FAILED: $*"

@@ -9,6 +9,7 @@ build_victim victim.c
 victim "$work/victim"
 progress before
 grep -q '^State:.Z' "/proc/$victim/status" || fail "the first thread has not exited"
+remember masks # handlers run all the time
 for turn in $(seq "${PLACES_ROUNDS:-6}"); do
 	repave-apply apply -p "$victim" --max-pause 2000 "$work/plan" >"$work/log" 2>&1 || fail "apply $turn: exit $?"
 	rounds "applied $turn"
@@ -24,6 +25,7 @@ done
 progress after
 # The number of a process whose first thread has exited still names its memory.
 pristine after --padding
+same after
 kill -USR2 "$victim"
 sleep 0.2
 grep 'times$' "$work/out"

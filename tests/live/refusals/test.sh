@@ -23,6 +23,7 @@ expect() {
 mkdir "$work/old" && cp "$work/victim" "$work/old/victim"
 victim "$work/old/victim" 4
 rounds before
+remember
 none=$((2 ** 22 - 1))
 while kill -0 "$none" 2>/dev/null; do none=$((none - 1)); done
 for verb in status undo verify; do
@@ -99,4 +100,5 @@ grep -q "1 functions left out" "$work/log" || fail "does not say that a function
 progress "with a left-out function"
 repave-apply undo -p "$victim" --max-pause 2000 >"$work/log" 2>&1 || fail "undo: exit $?"
 pristine "at the end" --padding
+same "at the end"
 finish

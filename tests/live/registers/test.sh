@@ -10,6 +10,7 @@ build_victim victim.c fill.S
 victim "$work/victim" 9
 head -n 1 "$work/out"
 progress before
+remember
 moved=0
 for turn in $(seq "${REGISTERS_ROUNDS:-8}"); do
 	repave-apply apply -p "$victim" --max-pause 2000 "$work/plan" >"$work/log" 2>&1 || fail "apply $turn: exit $?"
@@ -20,6 +21,7 @@ for turn in $(seq "${REGISTERS_ROUNDS:-8}"); do
 done
 progress after
 pristine after --padding
+same after
 echo "$moved threads moved home with their registers full"
 [ "$moved" -gt 0 ] || fail "no thread was ever moved"
 finish

@@ -22,6 +22,7 @@ undo() {
 	fail "never undone ($1)"
 }
 
+remember children maps # it has some, for a moment, on stacks that it maps
 ask share
 sharer=${answer#sharing }
 tool apply "$work/plan"
@@ -68,4 +69,5 @@ for kind in spawn flash; do
 	[ "$applied" -gt 0 ] || [ "$kind" = flash ] || fail "never applied beside short-lived children ($kind)"
 	pristine "after $kind" --padding
 done
+same "at the end"
 end_asking

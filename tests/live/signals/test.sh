@@ -31,6 +31,7 @@ cycle() {
 }
 ask rounds
 
+remember masks # signals wait and are handled all the time
 # None lost, order kept; and with so many waiting no call may see the stop.
 ask "queue 10000"
 cycle 5
@@ -133,5 +134,6 @@ for step in $(seq 1 5 60); do
 	pristine "SIGSTOP at step $step"
 done
 ask rounds
+same "at the end"
 exec 3>&-
 wait "$watcher" || fail "the victim ended with exit $?"

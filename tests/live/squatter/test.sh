@@ -8,6 +8,8 @@ build_lib
 build_victim victim.c
 "$work/handplan" "$work/victim" "$work/plan" || fail "no plan"
 start_asking "$work/victim"
+ask keep
+remember maps # it maps memory itself
 
 # squat: maps memory at the place of each image that a journal names; counts in $squatted
 squatted=0
@@ -66,4 +68,5 @@ printf "\\$(printf %o "$old")" | byte "$address"
 undo "of an image that is as it was again"
 grep -q "nothing of ours remains" "$work/log" || fail "image kept"
 pristine "at the end" --padding
+same "at the end"
 end_asking

@@ -11,6 +11,8 @@ cleanup() {
 }
 trap cleanup EXIT
 
+. ../lib/snapshot.sh
+
 fail() {
 	echo "FAILED: $*"
 	cat "$work/out" "$work/log" 2>/dev/null
@@ -54,6 +56,7 @@ throws() {
 	sleep 0.2
 	figures "$name"
 	[ "$moved" = 0 ] || fail "$name: moved frames before anything was moved"
+	remember maps masks # exceptions are allocated
 	for turn in $(seq "$turns"); do
 		repave-apply apply -p "$victim" --max-pause 2000 "$work/plan" >"$work/log" 2>&1 || fail "$name: apply $turn: exit $?"
 		figures "$name applied"
@@ -64,6 +67,7 @@ throws() {
 		[ "$moved" -gt "$start_moved" ] || fail "$name: no moved frame was unwound"
 		undone "$name $turn"
 	done
+	same "$name"
 	figures "$name undone"
 	start_moved=$moved
 	sleep 0.1

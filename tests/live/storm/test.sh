@@ -8,6 +8,7 @@ build_victim victim.c
 "$work/handplan" "$work/victim" "$work/plan" || fail "no plan"
 victim "$work/victim"
 progress before
+remember maps threads masks # threads are born and end all the time
 rounds before
 first=$count busy=0 kept=0 started=$SECONDS
 # Threads that are made as fast as they can be may keep one try from stopping them all.
@@ -34,6 +35,7 @@ for turn in $(seq "${STORM_CYCLES:-15}"); do
 done
 progress after
 pristine after --padding
+same after
 rounds after
 echo "$((count - first)) threads ended in $((SECONDS - started)) s; busy $busy times, image kept at first $kept times"
 finish

@@ -9,6 +9,7 @@ build_victim victim.c
 victim "$work/victim" 16
 progress "before"
 pristine "before" --padding
+remember
 for turn in $(seq 10); do
 	repave-apply apply -p "$victim" --max-pause 2000 "$work/plan" >"$work/log" 2>&1 || fail "apply $turn: exit $?"
 	progress "applied $turn"
@@ -16,6 +17,7 @@ for turn in $(seq 10); do
 	repave-apply undo -p "$victim" --max-pause 2000 >"$work/log" 2>&1 || fail "undo $turn: exit $?"
 	grep -q "nothing of ours remains" "$work/log" || fail "image kept in turn $turn"
 	pristine "undone $turn" --padding
+	same "undone $turn"
 	progress "undone $turn"
 done
 finish

@@ -10,6 +10,7 @@ many=${TRANSPARENT_ROUNDS:-5}
 stops=0
 cycle() {
 	local turn
+	remember masks # timers send signals
 	for ((turn = 1; turn <= $1; turn++)); do
 		repave-apply apply --json -p "$victim" --max-pause 2000 "$work/plan" >"$work/log" 2>&1 || fail "apply $turn: exit $?"
 		count_stops
@@ -18,6 +19,7 @@ cycle() {
 		count_stops
 		grep -q '"kept": false' "$work/log" || fail "image kept in turn $turn"
 	done
+	same "turn $1"
 }
 count_stops() {
 	local made

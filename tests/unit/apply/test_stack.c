@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <sys/ptrace.h>
 #include <sys/wait.h>
+#include <ucontext.h>
 #include <unistd.h>
 
 enum { DEPTH = 40 };
@@ -163,6 +164,23 @@ static void recurse_into_signal(void)
 	recurse(DEPTH, raise_on_alternate_stack);
 }
 
+static void recurse_in_context(void)
+{
+	recurse(DEPTH, announce_and_sleep);
+}
+
+static void start_context(void)
+{
+	static char memory[65536];
+	static ucontext_t context, outside;
+	getcontext(&context);
+	context.uc_stack.ss_sp = memory;
+	context.uc_stack.ss_size = sizeof memory;
+	context.uc_link = &outside;
+	makecontext(&context, recurse_in_context, 0);
+	swapcontext(&outside, &context);
+}
+
 static void recursion_reachesBottomAndSeesEveryFrame(void **state)
 {
 	(void)state;
@@ -194,6 +212,18 @@ static void secondThread_reachesBottom(void **state)
 	struct seen seen = {0};
 	pid_t child = start_child(start_thread);
 	struct stack_result result = walk_thread(child, second_thread(child), &seen);
+	assert_int_equal(result.end, STACK_BOTTOM);
+	assert_int_equal(seen.recursing, DEPTH + 1);
+	end_child(child);
+}
+
+/* glibc has no unwind information for the place where a context ends. */
+static void contextOfMakecontext_reachesBottom(void **state)
+{
+	(void)state;
+	struct seen seen = {0};
+	pid_t child = start_child(start_context);
+	struct stack_result result = walk_thread(child, child, &seen);
 	assert_int_equal(result.end, STACK_BOTTOM);
 	assert_int_equal(seen.recursing, DEPTH + 1);
 	end_child(child);
@@ -239,6 +269,7 @@ int main(void)
 	    cmocka_unit_test(recursion_reachesBottomAndSeesEveryFrame),
 	    cmocka_unit_test(signalOnAlternateStack_isWalkedThrough),
 	    cmocka_unit_test(secondThread_reachesBottom),
+	    cmocka_unit_test(contextOfMakecontext_reachesBottom),
 	    cmocka_unit_test(visitorStops_walkEnds),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

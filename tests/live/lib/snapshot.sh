@@ -1,0 +1,69 @@
+# The comparer: what /proc shows of a process, before something was applied to it and after that was undone. Sourced by live.sh, and by tests that do
+# without that one; needs $victim, $work and fail.
+#
+# remember [PART...]   takes it down, but for what the victim itself changes all the time (said by the caller): maps, descriptors, threads, masks, children
+# same STEP            fails unless it is the same now. Tried for a second: a thread may be blocking signals for a moment just now
+# snapshot             prints it
+#
+# Left out is how much memory is resident (patched pages become private), peaks, and what passes by itself; of standard output and error,
+# to which victims answer, how far they were written.
+
+snapshot() {
+	local own
+	own=$(readlink -f "/proc/$victim") || return
+	(
+		cd "$own" 2>/dev/null || exit
+		cat limits mountinfo cgroup timers environ cmdline personality coredump_filter oom_score_adj
+		echo
+		varies maps || { cat maps; grep -E '^VmFlags|^Locked' smaps; }
+		snapshot_status
+		readlink cwd root exe ns/*
+		varies descriptors || snapshot_descriptors
+		varies threads || snapshot_threads
+		varies children || cat task/*/children
+	) 2>/dev/null | tr '\0' '\n'
+}
+
+varies() {
+	case " $unsteady " in *" $1 "*) return 0 ;; esac
+	return 1
+}
+
+# Runs, or is stopped by job control: that is all of its state that lasts.
+snapshot_status() {
+	local without='VmPeak|VmHWM|VmRSS|RssAnon|RssFile|RssShmem|VmPTE|SigQ|.*ctxt_switches'
+	! varies maps || without+='|Vm(Size|Data|Stk|Exe|Lib|Swap)'
+	! varies threads || without+='|Threads'
+	! varies masks || without+='|SigBlk|SigPnd|ShdPnd'
+	grep -vE "^($without)" status | sed -E 's/^(State:.)[RSD].*/\1it runs/'
+}
+
+snapshot_descriptors() {
+	find fd -type l -printf '%p %l\n' | sort
+	grep -H '' fdinfo/* | grep -vE '^fdinfo/[12]:pos|:it_value'
+}
+
+snapshot_threads() {
+	local fields='SigIgn|SigCgt|Cap.*|Seccomp.*|Cpus.*|Mems.*|NoNewPrivs'
+	varies masks || fields+='|SigPnd|SigBlk|ShdPnd'
+	grep -H '' task/*/comm task/*/timerslack_ns
+	grep -HE "^($fields):" task/*/status
+	awk '{ sub(/.*\) /, ""); print FILENAME, "nice", $17, "policy", $39 }' task/*/stat
+}
+
+unsteady=
+remember() {
+	unsteady="$*"
+	snapshot >"$work/shown_before"
+	[ "$(wc -l <"$work/shown_before")" -gt 60 ] || fail "no snapshot of process $victim"
+}
+
+same() {
+	local try
+	for ((try = 0; try < 20; try++)); do
+		snapshot >"$work/shown_after"
+		diff "$work/shown_before" "$work/shown_after" >"$work/log" && return
+		sleep 0.05
+	done
+	fail "/proc shows a difference ($1)"
+}

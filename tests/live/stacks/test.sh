@@ -1,0 +1,66 @@
+#!/bin/bash
+# See desc. STACKS_PLACES: only these.
+set -u
+cd "$(dirname "$0")" || exit 1
+. ../lib/live.sh
+
+# It has a handler for SIGUSR1, bit 9 of the mask.
+ready() {
+	for _ in $(seq 500); do
+		grep -qE '^SigCgt:.*[2367abef]..$' "/proc/$victim/status" && return
+		sleep 0.02
+	done
+	fail "the victim does not start"
+}
+
+# turn WORD: the next answer must be this
+turn() {
+	local before
+	before=$(wc -l <"$work/out")
+	kill -USR1 "$victim" || fail "$place: the victim is dead before $1"
+	for _ in $(seq 500); do
+		[ "$(wc -l <"$work/out")" -gt "$before" ] && break
+		sleep 0.01
+	done
+	grep WRONG "$work/out" && fail "$place: before $1"
+	[ "$(tail -n 1 "$work/out")" = "$1" ] || fail "$place: not $1"
+}
+
+undo() {
+	repave-apply undo -p "$victim" --max-pause 2000 >"$work/log" 2>&1 || fail "$place: undo: exit $?"
+}
+
+# Undo cannot follow a thread that is at a place without unwind information just then: that is no reason to keep the image for good.
+freed() {
+	for _ in 1 2 3 4 5; do
+		undo
+		grep -q "nothing of ours remains" "$work/log" && return
+	done
+	fail "$place: the image is not freed when nothing leads into it"
+}
+
+gcc -O2 -fno-optimize-sibling-calls -pthread -Wl,--build-id -o "$work/victim" victim.c >"$work/log" 2>&1 || fail "the victim does not build"
+libc=$(readlink -f "$(ldd "$work/victim" | awk '/libc\.so/ { print $3 }')")
+libgcc=$(gcc -print-file-name=libgcc_s.so.1)
+repave-analyze map -o "$work/" "$work/victim" "$libc" "$(readlink -f "$libgcc")" >"$work/log" 2>&1 || fail "map"
+repave-analyze plan --torture 1 --modules victim -o "$work/plan" "$work"/*.rmap >"$work/log" 2>&1 || fail "plan"
+for place in ${STACKS_PLACES:-arena context altstack thread frame frames shared closed preempted jump bottom}; do
+	victim "$work/victim" "$place"
+	ready
+	turn begun # once before, so that all memory that it ever needs is there
+	turn ended
+	remember
+	repave-apply apply -p "$victim" --max-pause 2000 "$work/plan" >"$work/log" 2>&1 || fail "$place: apply: exit $?"
+	turn begun
+	undo
+	grep -q "stays mapped: a saved PC may lead into it" "$work/log" || fail "$place: the image is not kept for the coroutine"
+	turn ended
+	freed
+	same "$place"
+	turn begun
+	turn ended
+	kill -9 "$victim"
+	wait "$victim" 2>/dev/null
+	victim=
+done
+echo "the image stays for a coroutine wherever its stack is"
