@@ -10,6 +10,7 @@
 #include <time.h>
 
 #define COUNTING_REENTRIES 4096 /* jump tables lead to original code: each of their targets is a way back in */
+#define TORTURE_REENTRIES 1024
 
 struct total {
 	struct plan_stats stats;
@@ -273,7 +274,10 @@ static int read_options(const struct cli *cli, struct plan_make_options *options
 	options->layout.coverage = cli_real(cli, "coverage", options->layout.coverage);
 	options->layout.torture_seed = cli_number(cli, "torture", 0);
 	options->minimum_share = cli_real(cli, "minimum-share", options->minimum_share);
+	options->emit.reentry_seed = options->layout.torture_seed;
 	options->emit.reentry_everywhere = options->layout.torture_seed != 0;
+	if (options->layout.torture_seed)
+		options->emit.reentry_maximum = TORTURE_REENTRIES;
 	options->emit.counting = options->layout.whole = cli_has(cli, "counting");
 	options->emit.count_exits = cli_has(cli, "count-exits");
 	uint64_t threads = cli_number(cli, "jobs", 0), reentries = cli_number(cli, "reentries", options->emit.reentry_maximum);
@@ -366,7 +370,7 @@ static const struct cli_option options_table[] = {
     {"align", 0, CLI_NUMBER, "BYTES", "align function entries in the image; default 1"},
     {"counting", 0, CLI_FLAG, NULL, "count: an image of whole functions that tells what ran how often (repave-apply count)"},
     {"count-exits", 0, CLI_FLAG, NULL, "the same plan with counters: how often, where and why its image is left (repave-apply count)"},
-    {"torture", 0, CLI_NUMBER, "SEED", "for tests: all movable functions, blocks in random order, patches everywhere"},
+    {"torture", 0, CLI_NUMBER, "SEED", "for tests: all movable functions, blocks in random order, exits and patches at random places"},
     {"functions", 0, CLI_STRING, "FIRST-LAST", "with --torture: only the functions that start at these addresses (hexadecimal)"},
     {0},
 };

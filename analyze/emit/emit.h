@@ -43,6 +43,7 @@ struct emit_options {
 	uint32_t reentry_maximum;    /* re-entry patches per function */
 	double reentry_share;	     /* a re-entry must take at least this share of all block executions of the module */
 	bool reentry_everywhere;     /* torture: at every place that can take one, up to the maximum, whatever the flow says */
+	uint64_t reentry_seed;	     /* not 0: with the above, which they are, and how many of each function, is drawn by it */
 	bool counting;		     /* a counting image: what ran how often, see emit_probe.c; re-entries at all targets of jump tables */
 	bool count_exits;	     /* the same counters in the image as it is: how often it is left, and where */
 };

@@ -8,6 +8,7 @@
  * Every block that the 5 bytes overlap must be in the image: a thread that stands in them is moved to the copy. Missing ones are added.
  */
 #include "analyze/emit/emit_work.h"
+#include "analyze/layout/random.h"
 
 #include <string.h>
 
@@ -126,10 +127,17 @@ static bool is_loop_head(const struct map *map, const struct map_function *f, ui
 	return false;
 }
 
+/* The same for a block or function whatever else is in the layout. */
+static uint64_t drawn(const struct emitter *m, uint32_t index)
+{
+	uint64_t state = m->options.reentry_seed + index;
+	return random_next(&state);
+}
+
 static uint64_t benefit_of(const struct emitter *m, const struct choice *c, const struct map_function *f, uint32_t block)
 {
 	if (m->options.reentry_everywhere)
-		return 1;
+		return m->options.reentry_seed ? drawn(m, block) | 1 : 1;
 	if (m->options.counting && (m->map->blocks[block].flags & MAP_BLOCK_TABLE_TARGET))
 		return UINT64_MAX;
 	if (!m->flow)
@@ -171,14 +179,23 @@ static int compare_candidates(const void *va, const void *vb)
 	return a->block < b->block ? -1 : a->block > b->block;
 }
 
+static uint32_t reentry_maximum(const struct emitter *m, uint32_t function)
+{
+	static const uint32_t few[] = {0, 1, 4};
+	if (!m->options.reentry_everywhere || !m->options.reentry_seed)
+		return m->options.reentry_maximum;
+	uint64_t k = drawn(m, UINT32_MAX - function) % (sizeof few / sizeof *few + 1);
+	return k < sizeof few / sizeof *few && few[k] < m->options.reentry_maximum ? few[k] : m->options.reentry_maximum;
+}
+
 /* The best candidates of each function, up to the maximum. Candidates are sorted; entry patches of the function are there already. */
 static int patch_function(struct emitter *m, const struct choice *c, size_t *index, struct err *e)
 {
-	uint32_t function = c->candidates.data[*index].function;
+	uint32_t function = c->candidates.data[*index].function, maximum = reentry_maximum(m, function);
 	int status = patch_entry(m, function, e);
 	size_t before = m->patches.count;
 	for (; *index < c->candidates.count && c->candidates.data[*index].function == function; ++*index) {
-		if (status || m->patches.count - before >= m->options.reentry_maximum)
+		if (status || m->patches.count - before >= maximum)
 			continue;
 		uint32_t at = m->map->blocks[c->candidates.data[*index].block].start;
 		status = try_patch(m, (struct emit_patch){.at = at, .function = function, .kind = PLAN_PATCH_REENTRY}, e);

@@ -3,15 +3,14 @@
 #include "analyze/layout/callgraph.h"
 #include "analyze/layout/exttsp.h"
 #include "analyze/layout/order.h"
-#include "analyze/layout/random.h"
 #include "analyze/layout/select.h"
+#include "analyze/layout/torture.h"
 #include "formats/base/vec.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #define NONE UINT32_MAX
-#define TORTURE_LEFT_OUT 10 /* one block in so many stays out of a torture layout */
 
 /* The ordered blocks of one group: hot[first_hot .. +hot_count), warm[first_warm .. +warm_count). */
 struct piece {
@@ -263,49 +262,11 @@ static int add_rest(const struct work *w, struct layout *layout, struct err *e)
 	return 0;
 }
 
-/* Leaves the order alone, so that a part of a layout is the same for any range. */
-static size_t keep_range(const struct cfg_index *x, const struct layout_options *o, uint32_t *blocks, size_t count)
-{
-	size_t kept = 0;
-	for (size_t i = 0; i < count; i++) {
-		uint64_t start = map_vaddr(x->map, x->map->functions[cfg_group_of_block(x, blocks[i])].start).v;
-		if (start >= o->torture_first.v && start <= o->torture_last.v)
-			blocks[kept++] = blocks[i];
-	}
-	return kept;
-}
-
-static int torture(const struct cfg_index *x, const struct layout_options *options, struct layout *ret_layout, struct err *e)
-{
-	uint64_t seed = options->torture_seed;
-	uint32_t *blocks = malloc(((size_t)x->map->block_count + 1) * sizeof *blocks);
-	size_t n = 0;
-	if (!blocks)
-		return no_memory(e);
-	for (uint32_t b = 0; b < x->map->block_count; b++) {
-		uint32_t group = cfg_group_of_block(x, b);
-		bool movable = x->map->functions[x->function_of_block[b]].grade == MAP_MOVABLE || group != x->function_of_block[b];
-		if (movable && x->map->functions[group].grade == MAP_MOVABLE && select_allowed(x, b) &&
-		    random_below(&seed, TORTURE_LEFT_OUT))
-			blocks[n++] = b;
-	}
-	for (size_t i = n; i > 1; i--) { /* Fisher and Yates */
-		size_t k = random_below(&seed, i);
-		uint32_t swap = blocks[i - 1];
-		blocks[i - 1] = blocks[k];
-		blocks[k] = swap;
-	}
-	if (options->torture_last.v)
-		n = keep_range(x, options, blocks, n);
-	*ret_layout = (struct layout){blocks, n};
-	return 0;
-}
-
 static int make(struct work *w, const struct layout_options *options, struct layout *ret_layout, struct err *e)
 {
 	int err = cfg_index_init(&w->index, w->map, e);
 	if (err || options->torture_seed)
-		return err ? err : torture(&w->index, options, ret_layout, e);
+		return err ? err : torture_layout(&w->index, options, ret_layout, e);
 	size_t blocks = (size_t)w->map->block_count + 1;
 	w->zone = calloc(blocks, 1);
 	w->piece_of = calloc((size_t)w->map->function_count + 1, sizeof *w->piece_of);

@@ -12,7 +12,7 @@
 struct layout_options {
 	double coverage;       /* share of executed weight to move, default 0.999 */
 	bool whole;	       /* all blocks of every function of which any block ran: nothing is to leave the image */
-	uint64_t torture_seed; /* 0: optimise. Otherwise: all movable functions, blocks in random order with random exits */
+	uint64_t torture_seed; /* 0: optimise. Otherwise a random layout, see torture.h */
 	/* Of a torture layout only the functions that start here, last included, in the order that all have: to find the one that breaks */
 	vaddr torture_first, torture_last;
 };

@@ -246,6 +246,7 @@ static void emit_and_check(struct world *w, const struct map *map)
 	options.reentry_everywhere = pick(w, 2);
 	options.counting = pick(w, 4) == 0;
 	options.count_exits = !options.counting && pick(w, 4) == 0;
+	options.reentry_seed = pick(w, 2) ? 1 + pick(w, 1000) : 0;
 	if (emit_module_with(&w->image, map, NULL, &layout, &options, &module, &report, &e)) {
 		fprintf(stderr, "not emitted: %s\n", e.text);
 		abort();

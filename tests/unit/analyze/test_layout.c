@@ -119,62 +119,12 @@ static void no_flow_gives_an_empty_layout(void **state)
 	map_free(&r.map);
 }
 
-static void torture_takes_nine_tenths_of_movable_blocks(void **state)
-{
-	(void)state;
-	struct random_map r;
-	random_map_make(&r, 5, 100, 30);
-	struct flow f = infer(&r, 0);
-	struct layout_options options = {.coverage = 0.999, .torture_seed = 11}, other = {.coverage = 0.999, .torture_seed = 12};
-	struct layout l, again, different;
-	struct err e = {0};
-	uint32_t movable = 0, followed = 0;
-	assert_int_equal(layout_make(&r.map, &f, &options, &l, &e), 0);
-	assert_int_equal(layout_make(&r.map, &f, &options, &again, &e), 0);
-	assert_int_equal(layout_make(&r.map, &f, &other, &different, &e), 0);
-	check_layout(&r.map, &l);
-	for (uint32_t b = 0; b < r.map.block_count; b++)
-		movable += grade_of(&r.map, b) == MAP_MOVABLE;
-	assert_in_range(l.count, movable * 85 / 100, movable * 95 / 100);
-	assert_int_equal(l.count, again.count);
-	assert_memory_equal(l.blocks, again.blocks, l.count * sizeof *l.blocks);
-	assert_true(different.count != l.count || memcmp(l.blocks, different.blocks, l.count * sizeof *l.blocks));
-	for (size_t i = 1; i < l.count; i++) {
-		assert_int_equal(grade_of(&r.map, l.blocks[i]), MAP_MOVABLE);
-		followed += l.blocks[i] == l.blocks[i - 1] + 1;
-	}
-	assert_true(followed < l.count / 20);
-	/* A range of functions: the same blocks in the same order, without the others. */
-	struct layout part;
-	options.torture_first = map_vaddr(&r.map, r.map.functions[20].start);
-	options.torture_last = map_vaddr(&r.map, r.map.functions[60].start);
-	assert_int_equal(layout_make(&r.map, &f, &options, &part, &e), 0);
-	assert_in_range(part.count, 1, l.count - 1);
-	size_t next = 0;
-	for (size_t i = 0; i < l.count; i++) {
-		uint64_t start = map_vaddr(&r.map, r.map.functions[map_function_of_block(&r.map, l.blocks[i])].start).v;
-		if (start < options.torture_first.v || start > options.torture_last.v)
-			continue;
-		assert_true(next < part.count);
-		assert_int_equal(part.blocks[next], l.blocks[i]);
-		next++;
-	}
-	assert_int_equal(next, part.count);
-	layout_free(&part);
-	layout_free(&l);
-	layout_free(&again);
-	layout_free(&different);
-	flow_free(&f);
-	map_free(&r.map);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(random_flows_give_valid_equal_layouts_that_cover),
 	    cmocka_unit_test(entry_fixed_function_needs_a_caller_in_the_image),
 	    cmocka_unit_test(no_flow_gives_an_empty_layout),
-	    cmocka_unit_test(torture_takes_nine_tenths_of_movable_blocks),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -119,6 +119,44 @@ static void same_bytes_on_any_threads_and_in_any_order(void **state)
 	writer_free(&bytes_b);
 }
 
+/* Patches of the functions, without those at entries. */
+static void count_reentries(const struct plan_module *m, uint32_t *ret_without, uint32_t *ret_many)
+{
+	*ret_without = *ret_many = 0;
+	for (uint32_t f = 0; f < m->function_count; f++) {
+		uint32_t count = 0;
+		for (uint32_t i = 0; i < m->functions[f].patch_count; i++)
+			count += m->patches[m->functions[f].first_patch + i].kind == PLAN_PATCH_REENTRY;
+		*ret_without += !count;
+		*ret_many += count > 10;
+	}
+}
+
+static void drawn_reentries_are_none_some_or_all_and_others_for_another_seed(void **state)
+{
+	struct world *w = *state;
+	struct plan_make_options options = plan_make_options_default();
+	struct plan_make_result a, b;
+	struct writer bytes_a = {0}, bytes_b = {0};
+	uint32_t without, many;
+	options.layout.torture_seed = 11; /* one layout */
+	options.emit.reentry_everywhere = true;
+	options.emit.reentry_maximum = 1000;
+	options.emit.reentry_seed = 1;
+	make(NULL, w->other, NULL, &options, &a, &bytes_a);
+	options.emit.reentry_seed = 2;
+	make(NULL, w->other, NULL, &options, &b, &bytes_b);
+	const struct plan_module *m = &a.plan.modules[0], *n = &b.plan.modules[0];
+	count_reentries(m, &without, &many);
+	assert_true(without > m->function_count / 6);
+	assert_true(many > m->function_count / 20);
+	assert_true(m->patch_count != n->patch_count || memcmp(m->patches, n->patches, m->patch_count * sizeof *m->patches));
+	plan_make_result_free(&a);
+	plan_make_result_free(&b);
+	writer_free(&bytes_a);
+	writer_free(&bytes_b);
+}
+
 static void unwinder_gets_the_stub_and_modules_without_samples_a_reason(void **state)
 {
 	struct world *w = *state;
@@ -174,6 +212,7 @@ static void map_that_is_none_is_refused(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(drawn_reentries_are_none_some_or_all_and_others_for_another_seed),
 	    cmocka_unit_test(same_bytes_on_any_threads_and_in_any_order),
 	    cmocka_unit_test(unwinder_gets_the_stub_and_modules_without_samples_a_reason),
 	    cmocka_unit_test(nothing_hot_is_no_plan),

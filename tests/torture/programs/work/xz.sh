@@ -35,8 +35,8 @@ work() {
 	cat text-6 code-3e >joined
 	try joined.back "$bin/xz" -dc joined
 	head -c 5000 text-6 >cut.xz
-	try cut.back "$bin/xz" -dc cut.xz
+	try_wrong cut.back "$bin/xz" -dc cut.xz
 	{ head -c 3000 code-6; printf 'damage'; tail -c +3007 code-6; } >damaged.xz
-	try damaged.back "$bin/xz" -dc damaged.xz
-	try damaged.test "$bin/xz" -t damaged.xz
+	try_wrong damaged.back "$bin/xz" -dc damaged.xz
+	try_wrong damaged.test "$bin/xz" -t damaged.xz
 }

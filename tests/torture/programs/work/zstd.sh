@@ -31,8 +31,8 @@ work() {
 	round slowest tiny -19 --ultra
 	DICTIONARY=()
 	head -c 5000 text-3 >cut.zst
-	try cut.back "$bin/zstd" -dc cut.zst
+	try_wrong cut.back "$bin/zstd" -dc cut.zst
 	{ head -c 3000 code-3; printf 'damage'; tail -c +3007 code-3; } >damaged.zst
-	try damaged.back "$bin/zstd" -dc damaged.zst
+	try_wrong damaged.back "$bin/zstd" -dc damaged.zst
 	try list "$bin/zstd" -l code-3.back text-3
 }
