@@ -2,7 +2,7 @@
 prepare() {
 	mkdir -p "$input/pieces"
 	csplit -s -z -f "$input/pieces/" "$here/bash.txt" '/^#### /' '{*}'
-	grep -lE '^#! ?/bin/(ba)?sh' /usr/bin/* /usr/sbin/* /usr/lib/git-core/* 2>/dev/null | sort | awk "NR % 5 == 1" | head -n 20 >"$input/scripts"
+	grep -IlE '^#! ?/bin/(ba)?sh' /usr/bin/* /usr/sbin/* /usr/lib/git-core/* 2>/dev/null | sort | awk "NR % 5 == 1" | head -n 20 >"$input/scripts"
 }
 files() { readlink -f /usr/bin/bash; }
 work() {

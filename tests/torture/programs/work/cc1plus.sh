@@ -14,9 +14,10 @@ files() {
 	echo /lib/x86_64-linux-gnu/libc.so.6
 }
 compile() { # CASE SOURCE OPTION...
-	local case=$1 source=$2
+	local case=$1 source=$2 wanted=try
 	shift 2
-	try "$case" "$bin/cc1plus" -quiet -imultiarch x86_64-linux-gnu -D_GNU_SOURCE "$input/$source.cc" -dumpbase "$source" -o "$case.s" "$@"
+	[[ $source != mistakes ]] || wanted=try_wrong
+	$wanted "$case" "$bin/cc1plus" -quiet -imultiarch x86_64-linux-gnu -D_GNU_SOURCE "$input/$source.cc" -dumpbase "$source" -o "$case.s" "$@"
 }
 work() {
 	compile templates-g templates -O0 -g -std=c++20

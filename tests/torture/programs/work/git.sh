@@ -32,11 +32,11 @@ work() {
 	try ../blame git blame -C -M file3
 	try ../grep git grep -nE 'a[b-f]+|x{1,2}' main
 	try ../pickaxe git log -S42 --oneline
-	try ../merge git merge -q -m merged side
+	try_wrong ../merge git merge -q -m merged side
 	try ../conflicts git diff --cc
 	git checkout -q -f main
 	git reset -q --hard
-	try ../rebase git rebase -q main~12 --onto main~20
+	try_wrong ../rebase git rebase -q main~12 --onto main~20
 	git rebase --abort 2>/dev/null
 	git checkout -q -f -B main refs/heads/keep
 	echo changed >>file1
@@ -57,13 +57,13 @@ work() {
 	try ../objects git cat-file --batch-check --batch-all-objects
 	# One that takes its time, so that layouts can be applied while it works.
 	try ../batch sh -c 'git rev-list --objects main~30..main | cut -d" " -f1 | while read -r o; do echo "$o"; sleep 0.003; done | git cat-file --batch'
-	try ../tree git ls-tree -r -l main
+	try ../listed git ls-tree -r -l main
 	try ../revs git rev-list --objects --all
 	try ../format git format-patch -q --stdout main~6..main
 	try ../graph git commit-graph write --reachable
 	try ../index git multi-pack-index write
-	try ../clone git clone -q --no-local . ../clone
-	try ../shallow git clone -q --depth 3 "file://$PWD" ../shallow
+	try ../cloned git clone -q --no-local . ../clone
+	try ../shallowed git clone -q --depth 3 "file://$PWD" ../shallow
 	try ../bisect git bisect start main main~15
 	try ../bisect-run git bisect run sh -c '! grep -q 7 file2'
 	try ../worktree git -C ../clone worktree add -q ../tree main~2
@@ -71,7 +71,7 @@ work() {
 	try ../names git name-rev --all
 	try ../range git range-diff main~8..main~4 main~8..main~3
 	try ../difftool git diff --color-words --stat --dirstat main~9 main
-	try ../apply git apply --stat --check ../patches
+	try_wrong ../apply git apply --stat --check ../patches
 	cd ..
 	(cd shallow && find . -type f ! -name '*.idx' ! -name 'index' | grep -v '/\.git/' | sort | xargs sha1sum) >shallow.sums
 	mv r/cases . 2>/dev/null

@@ -13,5 +13,5 @@ work() {
 		try "$part-again" "$bin/cxx" "$part" "$part" exceptions
 	done
 	try all "$bin/cxx" threads exceptions streams strings patterns containers files threads exceptions containers patterns streams
-	try none "$bin/cxx" no-such-part
+	try thrown sh -c '"$1" no-such-part; test $? = 134' sh "$bin/cxx"
 }

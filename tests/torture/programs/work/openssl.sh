@@ -1,6 +1,9 @@
 # openssl with libcrypto and libssl: digests, ciphers, keys, signatures, certificates; much of it is hand-written assembly.
 source "$here/data.sh"
-prepare() { make_data "$input"; }
+prepare() {
+	make_data "$input"
+	echo other >"$input/other"
+}
 files() {
 	readlink -f /usr/bin/openssl
 	echo /usr/lib/x86_64-linux-gnu/libcrypto.so.3
@@ -12,7 +15,7 @@ work() {
 	export OPENSSL_CONF=/dev/null
 	for name in md5 sha1 sha224 sha256 sha384 sha512 sha512-256 sha3-256 sha3-512 shake128 blake2b512 blake2s256 sm3 ripemd160; do
 		try "digest-$name" "$bin/openssl" dgst "-$name" "$input/text" "$input/code" "$input/tiny" "$input/empty"
-		try "hmac-$name" "$bin/openssl" dgst "-$name" -hmac key "$input/code"
+		[[ $name == shake* ]] || try "hmac-$name" "$bin/openssl" dgst "-$name" -hmac key "$input/code"
 	done
 	for name in aes-128-cbc aes-256-cbc aes-256-ctr aes-192-cbc aes-128-cfb aes-256-ofb camellia-256-cbc aria-128-ctr chacha20 des-ede3-cbc sm4-ctr; do
 		size=64
@@ -29,12 +32,12 @@ work() {
 		"$bin/openssl" pkey -in key.pem -pubout -out public.pem 2>/dev/null
 		"$bin/openssl" pkeyutl -sign -rawin -inkey key.pem -in "$input/tiny" -out signature 2>/dev/null
 		try "verify-${name//[ :]/}" "$bin/openssl" pkeyutl -verify -rawin -pubin -inkey public.pem -sigfile signature -in "$input/tiny"
-		try "refuse-${name//[ :]/}" "$bin/openssl" pkeyutl -verify -rawin -pubin -inkey public.pem -sigfile signature -in "$input/empty"
+		try_wrong "refuse-${name//[ :]/}" "$bin/openssl" pkeyutl -verify -rawin -pubin -inkey public.pem -sigfile signature -in "$input/other"
 		"$bin/openssl" req -x509 -new -key key.pem -subj /CN=torture -days 9 -out certificate.pem 2>/dev/null
 		try "certificate-${name//[ :]/}" "$bin/openssl" verify -CAfile certificate.pem certificate.pem
 	done
 	rm -f key.pem public.pem signature certificate.pem
-	try asn1 "$bin/openssl" asn1parse -genstr 'SEQUENCE:x' -genconf /dev/null
+	try asn1 "$bin/openssl" asn1parse -genstr 'EXPLICIT:7,UTF8:hello'
 	try list "$bin/openssl" list -digest-algorithms -cipher-algorithms -public-key-algorithms
 	try ciphers "$bin/openssl" ciphers -v ALL
 	# Errors begin with the address of the thread's data.

@@ -40,9 +40,13 @@ work() {
 	try functions sql "select md5(b), sha256(b::bytea), encode(digest, 'hex') from (select b, decode(md5(b), 'hex') digest from t where a < 30) s; select regexp_replace(b, '([0-9])', '<\\1>', 'g'), to_char(d, 'Day DDD HH24 Q'), to_char(c, '9G999D99'), extract(epoch from d), age(d), b collate \"C\" < 'w5', format('%s-%I-%L', a, b, c), overlay(b placing 'xx' from 2), a::bit(12), (c * 1e30)::numeric(60,5), power(c, 2.5), ln(c), c::float8 ^ 0.3 from t order by a limit 60" 
 	sed -i 's/-\?[0-9]* years.*days[^|]*|/AGE|/' functions
 	try procedure sql "create function f(n int) returns bigint language plpgsql as \$\$ declare s bigint := 0; begin for i in 1 .. n loop begin s := (s * 31 + i) % 1000003; if i % 50 = 0 then raise exception 'x' using errcode = 'P0001'; end if; exception when others then s := s + 1; end; end loop; return s; end \$\$; select f(2000), f(10); do \$\$ begin perform 1 / 0; exception when division_by_zero then raise notice 'caught'; end \$\$"
-	try change sql "begin; update t set b = upper(b), c = c / 3 where a % 3 = 0; savepoint s; delete from t; rollback to s; commit; delete from t where a % 11 = 5; alter table t add g int generated always as (a * 2) stored; cluster t using t_pkey; vacuum full t"
+	try change sql "begin; update t set b = upper(b), c = c / 3 where a % 3 = 0; savepoint s; delete from t; rollback to s; commit; delete from t where a % 11 = 5; alter table t add g int generated always as (a * 2) stored; cluster t using t_pkey"
+	try vacuum sql 'vacuum full t'
 	try plans sql "explain (costs off) select * from t x join t y using (b) where x.c > 100 and y.e ? 'k' order by x.d"
-	try wrong sql 'select 1 / 0; select * from nothing; select from where; select '"'abc'"'::int'
+	try_wrong wrong-division sql 'select 1 / 0'
+	try_wrong wrong-table sql 'select * from nothing'
+	try_wrong wrong-syntax sql 'select from where'
+	try_wrong wrong-number sql "select 'abc'::int"
 	try copy sql 'copy (select a, b, c, d, e from t order by a) to stdout csv header'
 	try bench sh -c '/usr/lib/postgresql/15/bin/pgbench -h "$1" -U torture -i -q -s 1 postgres >/dev/null 2>&1; /usr/lib/postgresql/15/bin/pgbench -h "$1" -U torture -c 4 -t 60 --random-seed=5 postgres 2>&1 | grep "actually processed\|failed"' sh "$sockets"
 	try balance sql 'select count(*), (select sum(abalance) from pgbench_accounts) = (select sum(bbalance) from pgbench_branches), (select sum(delta) from pgbench_history) = (select sum(tbalance) from pgbench_tellers) from pgbench_history'
@@ -53,4 +57,7 @@ work() {
 	echo "server exit $?" >>cases
 	grep -cE 'PANIC|terminated by signal|crash' "$top/log" >log-complaints
 	rm -rf "$top/data" "$sockets"
+}
+sane() {
+	[[ $(cat log-complaints) == 0 ]] && grep -q '|t|t$' balance && ! grep -v '|$\|^[0-9]*$' check && (($(wc -l <copy) > 5000))
 }

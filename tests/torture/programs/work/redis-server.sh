@@ -26,7 +26,7 @@ await_server() {
 	done
 }
 launch() {
-	setpriv --pdeathsig KILL "$bin/redis-server" --port 0 --unixsocket "$top/socket" --dir "$PWD" --save '' --enable-debug-command yes --hash-max-listpack-entries 20 --appendfsync no >"$top/log" 2>&1 &
+	setpriv --pdeathsig KILL "$bin/redis-server" --port 0 --unixsocket "$top/socket" --dir "$PWD" --save '' --enable-debug-command yes --hash-max-listpack-entries 20 --appendfsync no "$@" >"$top/log" 2>&1 &
 	pid=$!
 	await_server
 }
@@ -44,7 +44,7 @@ work() {
 	try stop cli shutdown nosave
 	wait "$pid"
 	echo "server exit $?" >>cases
-	launch
+	launch --appendonly yes
 	try digest-again cli debug digest
 	try size cli dbsize
 	try stop-again cli shutdown save
@@ -53,4 +53,8 @@ work() {
 	sed -i -E 's/[0-9]{6,}|[0-9.]+ seconds//g' check-rdb
 	grep -c 'crashed\|ASSERT' "$top/log" >log-complaints
 	rm -rf dump.rdb appendonlydir
+}
+sane() {
+	[[ $(cat log-complaints) == 0 ]] && (($(wc -l <commands) > 4000)) && grep -qxE '[0-9a-f]{40}' digest && cmp digest digest-reloaded &&
+		cmp digest-more digest-again && ! cmp -s digest digest-more
 }

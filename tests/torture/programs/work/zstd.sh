@@ -34,5 +34,5 @@ work() {
 	try_wrong cut.back "$bin/zstd" -dc cut.zst
 	{ head -c 3000 code-3; printf 'damage'; tail -c +3007 code-3; } >damaged.zst
 	try_wrong damaged.back "$bin/zstd" -dc damaged.zst
-	try list "$bin/zstd" -l code-3.back text-3
+	try_wrong list "$bin/zstd" -l code-3.back text-3
 }
