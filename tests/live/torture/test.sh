@@ -29,7 +29,7 @@ SEEDS=1 refused liar 'unmoved it does not do what it should'
 SEEDS=1 SINKS=live LIVE_RUNS=1 refused asks 'the live sink moved nothing'
 
 # What a move does change is seen, and the function to blame is found, in one of the layouts: not all have the call.
-for seed in {1..12}; do
+for seed in {3..12}; do
 	tests/torture/programs/bisect asks "$seed" asks >"$work/log" 2>&1
 	status=$?
 	((status == 1)) || break
