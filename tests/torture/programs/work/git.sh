@@ -56,7 +56,8 @@ work() {
 	try ../verify git verify-pack -v .git/objects/pack/*.idx
 	try ../objects git cat-file --batch-check --batch-all-objects
 	# One that takes its time, so that layouts can be applied while it works.
-	try ../batch sh -c 'git rev-list --objects main~30..main | cut -d" " -f1 | while read -r o; do echo "$o"; sleep 0.003; done | git cat-file --batch'
+	git rev-list --objects main~30..main | cut -d' ' -f1 >../names
+	try ../batch git cat-file --batch < <(slowly ../names)
 	try ../listed git ls-tree -r -l main
 	try ../revs git rev-list --objects --all
 	try ../format git format-patch -q --stdout main~6..main
