@@ -31,7 +31,7 @@ launch() {
 	await_server
 }
 work() {
-	local pid
+	local pid i
 	launch
 	try commands cli <"$input/commands"
 	try digest cli debug digest
@@ -41,6 +41,11 @@ work() {
 	try aof cli config set appendonly yes
 	try more sh -c 'for i in 1 2 3 4 5 6 7 8 9; do "$1" -s "$2" eval "for i = 1, 300 do redis.call(\"set\", KEYS[1] .. i, cjson.encode({i, \"x\", bit.bxor(i, 99)})) end return redis.call(\"get\", KEYS[1] .. 77)" 1 k$i; done' sh "$input/redis-cli" "$top/socket"
 	try digest-more cli debug digest
+	# It does not end while its first log of commands is being written.
+	for ((i = 0; i < 600; i++)); do
+		cli info persistence | grep -Eq '^aof_rewrite_(in_progress|scheduled):1' || break
+		sleep 0.1
+	done
 	try stop cli shutdown nosave
 	wait "$pid"
 	echo "server exit $?" >>cases
