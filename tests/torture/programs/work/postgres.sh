@@ -13,7 +13,7 @@ prepare() {
 	chmod 777 "$input"
 	(cd / && as_user "$server/initdb" -D "$input/data" -A trust -U torture --no-sync)
 }
-files() { printf "%s\n" "$server/postgres" /lib/x86_64-linux-gnu/libgcc_s.so.1; }
+files() { echo $server/postgres; }
 sql() { psql -X -q -h "$sockets" -U torture -d postgres -v ON_ERROR_STOP=0 -At -c "$1"; }
 work() {
 	local sockets=$top/sockets try pid
