@@ -16,7 +16,7 @@ prepare() {
 files() { echo $server/postgres; }
 sql() { psql -X -q -h "$sockets" -U torture -d postgres -v ON_ERROR_STOP=0 -At -c "$1"; }
 work() {
-	local sockets=$top/sockets try pid
+	local sockets=$top/sockets try pid i
 	rm -rf "$top/data" "$sockets"
 	mkdir -m 777 -p "$sockets"
 	cp -a "$input/data" "$top/data"
@@ -31,6 +31,9 @@ work() {
 		sleep 0.1
 	done
 	try make sql "create table t as select i a, 'w' || i * 7919 % 1009 b, (i * 1.37)::numeric c, timestamp '2001-01-01' + i * interval '1 hour' d, jsonb_build_object('k', i % 17, 'l', array[i, 2]) e, point(i % 100, i / 100) p, int4range(i, i + 5) r from generate_series(1, 6000) i; alter table t add primary key (a); create index on t (b); create index on t using gin (e); create index on t using gist (p); create index on t using spgist (r); create index on t using brin (d); create index on t using hash (c); analyze t"
+	# A session that takes its time, so that layouts can be applied to the server.
+	for ((i = 0; i < 150; i++)); do echo "select md5(string_agg(b, ',' order by a)), sum(c), count(distinct d) from t where a % 150 = $i;"; done >questions
+	try asked psql -X -q -h "$sockets" -U torture -d postgres -At < <(slowly questions)
 	try group sql "select b, count(*), sum(c), string_agg(a::text, ',' order by a) from t group by b order by b limit 60"
 	try window sql "select a, rank() over (partition by a % 7 order by c desc), lag(b) over (order by d), avg(c) over (order by a rows between 3 preceding and 2 following) from t order by a limit 200"
 	try recursive sql "with recursive n(i) as (select 1 union select i * 3 % 1009 from n) select count(*), sum(i), max(b) from n join t on a = i"

@@ -33,7 +33,7 @@ launch() {
 work() {
 	local pid i
 	launch
-	try commands cli <"$input/commands"
+	try commands cli < <(slowly "$input/commands")
 	try digest cli debug digest
 	try save cli save
 	try reload cli debug reload
