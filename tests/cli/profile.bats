@@ -92,7 +92,7 @@ enough() {
 @test "threads born later are recorded, one count each" {
 	start storm
 	for way in --per-thread --whole-cpus; do
-		repave-profile record -p "$victim" --seconds 2 $way -o p.rprof --json >r.json
+		repave-profile record -p "$victim" --rate 499 --seconds 2 $way -o p.rprof --json >r.json # twice in the life of each
 		[ "$(value threads r.json)" -gt 5 ]
 		enough r.json # not twice as many: threads that have inherited and own events
 	done
