@@ -46,11 +46,16 @@ static int check_range(const struct target *t, const struct plan_module *plan, r
 	return 0;
 }
 
-/* All functions and patches must be in such code. What is between them need not be: there may be holes between executable segments. */
+/*
+ * Both ends of the text, and all functions, patches and places that PCs are moved to, must be in such code. What is between them need not be: there may be holes between executable
+ * segments.
+ */
 static int check_text(const struct target *t, const struct plan_module *plan, uint64_t bias, struct err *e)
 {
-	uint64_t text = raddr_of_vaddr((vaddr){plan->text_base}, bias).v;
-	int status = 0;
+	uint64_t text = raddr_of_vaddr((vaddr){plan->text_base}, bias).v, last = text + plan->text_size - 1;
+	int status = plan->text_size ? check_range(t, plan, (raddr){text}, text + 1, e) : 0;
+	if (!status && plan->text_size)
+		status = check_range(t, plan, (raddr){last}, last + 1, e);
 	for (uint32_t i = 0; !status && i < plan->function_count; i++) {
 		uint64_t start = text + plan->functions[i].start;
 		status = check_range(t, plan, (raddr){start}, start + plan->functions[i].size, e);
@@ -58,6 +63,10 @@ static int check_text(const struct target *t, const struct plan_module *plan, ui
 	for (uint32_t i = 0; !status && i < plan->patch_count; i++) {
 		uint64_t start = text + plan->patches[i].at;
 		status = check_range(t, plan, (raddr){start}, start + PLAN_PATCH_SIZE, e);
+	}
+	for (uint32_t i = 0; !status && i < plan->run_count; i++) { /* where PCs go home to */
+		uint64_t start = text + plan->runs[i].original;
+		status = check_range(t, plan, (raddr){start}, start + plan->runs[i].original_size, e);
 	}
 	return status;
 }
