@@ -17,7 +17,7 @@
 
 /*
  * Default rates: primes, so that they beat with no timer of the target. Clock events cost a timer interrupt each: in a nested virtual machine
- * about 20 us, more where CPUs are shared with others. 799 were measured at 1.7 to 2.0 % of a busy server, 499 at 1.2 % on a quiet machine and at up to 5 %
+ * about 20 us, more where CPUs are shared with others. 799 were measured at 1.7 to 2.0 % of a busy server, 499 at 1.2 % on a quiet machine and at up to 6 %
  * on one that others kept busy. Hardware events cost about a tenth of that on real machines (figure of others, not measured here).
  */
 enum { EVENT_RATE_CLOCK = 251, EVENT_RATE_HARDWARE = 1999 };
