@@ -112,6 +112,8 @@ static void print_head(const struct map *m, uint32_t index)
 		puts("has an exception table");
 	if (f->flags & MAP_FUNCTION_ENDBR)
 		puts("starts with endbr64");
+	if (f->flags & MAP_FUNCTION_BEHIND)
+		puts("can be patched behind its first instruction");
 	if (f->flags & MAP_FUNCTION_UNKNOWN_JUMP)
 		puts("has an indirect jump with unknown targets");
 }

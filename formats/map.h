@@ -66,6 +66,7 @@ enum map_function_flag {
 	MAP_FUNCTION_PART = 1u << 1,	     /* split part (.cold): parent != own index; never called at its start */
 	MAP_FUNCTION_ENDBR = 1u << 2,	     /* starts with endbr64: the patch goes after it */
 	MAP_FUNCTION_UNKNOWN_JUMP = 1u << 3, /* has an indirect jump, not a tail call, whose targets are not known at all */
+	MAP_FUNCTION_BEHIND = 1u << 4, /* the patch may go behind the first instruction: nothing leads into the 5 bytes there either */
 };
 
 /* One FDE range. Sorted by start, no overlaps (overlapping FDEs are marked and cut). */

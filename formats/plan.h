@@ -55,7 +55,10 @@ struct plan_function {
 	uint32_t name;			   /* offset into strings, 0 = none */
 };
 
-enum plan_patch_kind { PLAN_PATCH_ENTRY, PLAN_PATCH_REENTRY };
+enum plan_patch_kind {
+	PLAN_PATCH_ENTRY, /* at the function's start, or behind its first instruction, which control goes through: an endbr64, or one that others put uprobes on */
+	PLAN_PATCH_REENTRY,
+};
 
 /* `original` at text offset `at` becomes e9 rel32 to region offset `target`. Sorted by function, then at; never overlapping. */
 struct plan_patch {

@@ -189,7 +189,7 @@ static int decode_steps(const struct flags_module *m, uint32_t block, struct ste
 			steps[n].read = live_at_call(m, function_starting_at(m->index->map, i.target));
 		else if (i.kind == INSN_RETURN)
 			steps[n].read = live_at_return(m, cfg_group_of_block(m->index, block));
-		offsets[n] = (uint16_t)(i.is_endbr ? UINT16_MAX : at);
+		offsets[n] = (uint16_t)at;
 		at += i.length;
 	}
 	return bytes ? n : -1;
@@ -263,16 +263,16 @@ void flags_free(struct flags *f)
 	*f = (struct flags){0};
 }
 
-uint32_t flags_dead_point(const struct flags *f, const struct flags_module *m, const struct cfg *cfg, uint32_t block)
+uint32_t flags_dead_point(const struct flags *f, const struct flags_module *m, const struct cfg *cfg, uint32_t block, uint32_t from)
 {
 	struct step steps[STEPS];
 	uint16_t offsets[STEPS];
 	uint32_t found = FLAGS_NOWHERE;
 	int n = decode_steps(m, cfg->block[block], steps, offsets);
 	uint8_t live = live_out(f, m, cfg, block);
-	while (n > 0) {
+	while (n > 0 && offsets[n - 1] >= from) {
 		live = before(&steps[--n], live);
-		if (!live && offsets[n] != UINT16_MAX)
+		if (!live)
 			found = offsets[n];
 	}
 	return found;

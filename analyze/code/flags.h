@@ -40,8 +40,8 @@ void flags_free(struct flags *f);
 /* Flags live where an edge leads, as in insn_flags. Of a return and the like: none, that is for the block to say. */
 uint8_t flags_live_along(const struct flags *f, const struct flags_module *m, const struct cfg *cfg, const struct cfg_edge *edge);
 
-/* Offset in local block `block` of the first instruction before which the flags are dead, not before an endbr64; or FLAGS_NOWHERE. */
-uint32_t flags_dead_point(const struct flags *f, const struct flags_module *m, const struct cfg *cfg, uint32_t block);
+/* Offset, at least `from`, in local block `block` of the first instruction before which the flags are dead; or FLAGS_NOWHERE. */
+uint32_t flags_dead_point(const struct flags *f, const struct flags_module *m, const struct cfg *cfg, uint32_t block, uint32_t from);
 
 /*
  * Is each of the five flags overwritten before it is read on every way from the instruction at `at`? By the ABI they are dead where a function

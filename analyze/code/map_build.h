@@ -7,7 +7,7 @@
 #include "analyze/elf/image.h"
 #include "formats/map.h"
 
-#define MAP_BUILD_REVISION 4u /* goes up with whatever makes the map of the same file another one */
+#define MAP_BUILD_REVISION 5u /* goes up with whatever makes the map of the same file another one */
 
 /* `threads` 0: one per processor. ERR_MEMORY; ERR_UNSUPPORTED: text of 4 GiB or more, or no FDE at all. The map is independent of the image
    afterwards; free it with map_free. */

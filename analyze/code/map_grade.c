@@ -157,6 +157,18 @@ static void grade_entry(const struct builder *b, struct map *m, uint32_t index)
 		reason(m, index, MAP_REASON_ENTRY_UNKNOWN_JUMPS);
 }
 
+/* Text offset behind the function's first instruction when control goes on there and nothing that is known leads into the 5 bytes; or MAP_NONE. */
+static uint32_t behind_first(const struct builder *b, const struct map *m, const struct map_function *f)
+{
+	struct insn first;
+	const uint8_t *bytes = image_bytes(b->image, map_vaddr(m, f->start), f->size);
+	if (!bytes || f->flags & (MAP_FUNCTION_ENDBR | MAP_FUNCTION_UNKNOWN_JUMP) ||
+	    insn_decode(bytes, f->size, map_vaddr(m, f->start), &first) || first.kind != INSN_PLAIN)
+		return MAP_NONE;
+	uint32_t at = f->start + first.length;
+	return map_block_at(m, at) == f->first_block && map_patchable(m, at, NULL) ? at : MAP_NONE;
+}
+
 /* Guessed addresses that did not become blocks still keep the entry from being patched. */
 static void grade_guesses(const struct builder *b, struct map *m)
 {
@@ -167,6 +179,9 @@ static void grade_guesses(const struct builder *b, struct map *m)
 		uint32_t offset = map_offset(m, (vaddr){b->seeds.data[i].address});
 		if (offset > at && offset < at + PATCH_SIZE)
 			reason(m, function, MAP_REASON_ENTRY_TARGETED);
+		uint32_t behind = f->flags & MAP_FUNCTION_BEHIND ? behind_first(b, m, f) : offset;
+		if (offset > behind && offset < behind + PATCH_SIZE)
+			m->functions[function].flags &= (uint8_t)~MAP_FUNCTION_BEHIND;
 	}
 }
 
@@ -192,8 +207,11 @@ void builder_grade(const struct builder *b, struct map *m)
 	grade_rseq(b, m);
 	grade_calls(b, m);
 	builder_grade_unwinder(b, m);
-	for (uint32_t i = 0; i < m->function_count; i++)
+	for (uint32_t i = 0; i < m->function_count; i++) {
 		grade_entry(b, m, i);
+		if (behind_first(b, m, &m->functions[i]) != MAP_NONE)
+			m->functions[i].flags |= MAP_FUNCTION_BEHIND;
+	}
 	grade_guesses(b, m);
 	for (uint32_t i = 0; i < m->function_count; i++)
 		m->functions[i].grade = grade_of(m->functions[i].reasons);

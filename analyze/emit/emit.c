@@ -104,7 +104,9 @@ static uint32_t patch_target(const struct emitter *m, const struct emit_patch *p
 	const struct emit_chunk *c = &m->chunks.data[chunk];
 	if (patch->kind == PLAN_PATCH_ENTRY && c->lead_stub)
 		return c->image - c->lead_stub;
-	return c->image + (patch->at - m->map->blocks[c->block].start); /* only endbr64 can stand between: no size changed */
+	return c->image +
+	       (patch->at -
+		m->map->blocks[c->block].start); /* plain instructions stand between: no size changed, and counters come after them */
 }
 
 static int add_patches(const struct emitter *m, struct plan_module *module, const uint32_t *plan_index, struct err *e)

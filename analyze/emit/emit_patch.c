@@ -1,20 +1,20 @@
 /*
  * Where original code jumps into the image.
  *
- * ENTRY: at the function's first instruction (after endbr64). REENTRY: at blocks that are executed in the original although they are in the
- * image, because control came from an exit, a jump table (the copied `jmp *reg` lands in original code) or a landing pad; and at the head of
- * a loop whose function is hardly ever entered, since a thread that sits in it would never meet the entry patch.
+ * ENTRY: behind the function's first instruction where that is possible, else at it (always after an endbr64). A uprobe on the function is a
+ * breakpoint on its first byte: the kernel runs the instruction that the file has there and goes on behind it, which must not be the middle of
+ * our jump. REENTRY: at blocks that are executed in the original although they are in the image, because control came from an exit, a jump
+ * table (the copied `jmp *reg` lands in original code) or a landing pad; and at the head of a loop whose function is hardly ever entered, since
+ * a thread that sits in it would never meet the entry patch.
  *
  * Every block that the 5 bytes overlap must be in the image: a thread that stands in them is moved to the copy. Missing ones are added.
  */
+#include "analyze/code/flags.h"
 #include "analyze/emit/emit_work.h"
 #include "analyze/layout/random.h"
 
-#include <string.h>
-
 #define LONG_LIVED 16 /* a loop head executed this many times per entry */
-
-static const uint8_t endbr64[4] = {0xf3, 0x0f, 0x1e, 0xfa};
+#define PAGE 4096u
 
 struct candidate {
 	uint64_t benefit; /* executions per profile that it brings into the image */
@@ -24,6 +24,7 @@ struct candidate {
 struct choice {
 	uint64_t *inside; /* [block_count] executions that arrive from copied code */
 	uint64_t threshold;
+	struct insn_second *second; /* of an image that counts; NULL otherwise */
 	VEC(struct candidate) candidates;
 };
 
@@ -74,12 +75,17 @@ static bool overlaps_pointer(const struct emitter *m, uint32_t at)
 	return low < m->image->code_pointer_count && m->image->code_pointers[low] < address + PLAN_PATCH_SIZE;
 }
 
+static bool takes_patch(const struct emitter *m, uint32_t function, uint32_t at, uint32_t *ret_last_block)
+{
+	return map_block_at(m->map, at) != MAP_NONE && map_patchable(m->map, at, ret_last_block) && !overlaps_syscall(m->map, at) &&
+	       !overlaps_pointer(m, at) && !overlaps_patch(m, function, at);
+}
+
 /* Adds the patch and the blocks it needs, or nothing when the place cannot take one. 0 or ERR_MEMORY. */
 static int try_patch(struct emitter *m, struct emit_patch patch, struct err *e)
 {
 	uint32_t first = map_block_at(m->map, patch.at), last;
-	if (first == MAP_NONE || !map_patchable(m->map, patch.at, &last) || overlaps_syscall(m->map, patch.at) ||
-	    overlaps_pointer(m, patch.at) || overlaps_patch(m, patch.function, patch.at))
+	if (!takes_patch(m, patch.function, patch.at, &last))
 		return 0;
 	for (uint32_t b = first; b <= last; b++) {
 		if (in_set(m, b))
@@ -91,17 +97,49 @@ static int try_patch(struct emitter *m, struct emit_patch patch, struct err *e)
 	return vec_push(&m->patches, patch) ? err_set(e, ERR_MEMORY, "emit: no memory") : 0;
 }
 
-static int patch_entry(struct emitter *m, uint32_t function, struct err *e)
+/* The same for a block or function whatever else is in the layout. */
+static uint64_t drawn(const struct emitter *m, uint32_t index)
+{
+	uint64_t state = m->options.reentry_seed + index;
+	return random_next(&state);
+}
+
+static bool crosses_page(const struct emitter *m, uint32_t at)
+{
+	return map_vaddr(m->map, at).v % PAGE > PAGE - PLAN_PATCH_SIZE;
+}
+
+/* What comes in behind the flags' death would not be counted. */
+static bool counted_at(const struct emitter *m, const struct choice *c, uint32_t at)
+{
+	return !c->second || flags_dead_second(c->second, m->image, map_vaddr(m->map, at));
+}
+
+/* The stub stands for the function's start, so its patch does too. Of random layouts every second one has it at the start. */
+static uint32_t entry_place(const struct emitter *m, const struct choice *c, uint32_t function)
+{
+	const struct map_function *f = &m->map->functions[function];
+	const uint8_t *bytes = image_bytes(m->image, map_vaddr(m->map, f->start), f->size);
+	struct insn first;
+	if (!bytes || insn_decode(bytes, f->size, map_vaddr(m->map, f->start), &first) || first.length >= f->size)
+		return f->start;
+	uint32_t behind = f->start + first.length;
+	if (first.is_endbr)
+		return behind;
+	if (!(f->flags & MAP_FUNCTION_BEHIND) || first.kind != INSN_PLAIN || function == m->hook)
+		return f->start;
+	bool wanted = !(m->options.reentry_seed && drawn(m, function) & 1) && counted_at(m, c, behind);
+	bool fits = takes_patch(m, function, behind, NULL) && (!crosses_page(m, behind) || crosses_page(m, f->start));
+	return wanted && fits ? behind : f->start;
+}
+
+static int patch_entry(struct emitter *m, const struct choice *c, uint32_t function, struct err *e)
 {
 	const struct map_function *f = &m->map->functions[function];
 	if (f->grade != MAP_MOVABLE || (f->flags & MAP_FUNCTION_PART) || !f->block_count || !in_set(m, f->first_block) ||
 	    m->map->blocks[f->first_block].start != f->start)
 		return 0;
-	const uint8_t *bytes = image_bytes(m->image, map_vaddr(m->map, f->start), f->size);
-	uint32_t at = f->start;
-	if (bytes && f->size > sizeof endbr64 && !memcmp(bytes, endbr64, sizeof endbr64))
-		at += sizeof endbr64;
-	return try_patch(m, (struct emit_patch){.at = at, .function = function, .kind = PLAN_PATCH_ENTRY}, e);
+	return try_patch(m, (struct emit_patch){.at = entry_place(m, c, function), .function = function, .kind = PLAN_PATCH_ENTRY}, e);
 }
 
 static void count_inside(const struct emitter *m, struct choice *c)
@@ -125,13 +163,6 @@ static bool is_loop_head(const struct map *map, const struct map_function *f, ui
 		if (map->blocks[b].taken == block)
 			return true;
 	return false;
-}
-
-/* The same for a block or function whatever else is in the layout. */
-static uint64_t drawn(const struct emitter *m, uint32_t index)
-{
-	uint64_t state = m->options.reentry_seed + index;
-	return random_next(&state);
 }
 
 static uint64_t benefit_of(const struct emitter *m, const struct choice *c, const struct map_function *f, uint32_t block)
@@ -192,7 +223,7 @@ static uint32_t reentry_maximum(const struct emitter *m, uint32_t function)
 static int patch_function(struct emitter *m, const struct choice *c, size_t *index, struct err *e)
 {
 	uint32_t function = c->candidates.data[*index].function, maximum = reentry_maximum(m, function);
-	int status = patch_entry(m, function, e);
+	int status = patch_entry(m, c, function, e);
 	size_t before = m->patches.count;
 	for (; *index < c->candidates.count && c->candidates.data[*index].function == function; ++*index) {
 		if (status || m->patches.count - before >= maximum)
@@ -250,7 +281,7 @@ static int choose(struct emitter *m, struct choice *c, const uint32_t *functions
 		if (next < c->candidates.count && c->candidates.data[next].function == functions[i])
 			status = patch_function(m, c, &next, e);
 		else
-			status = patch_entry(m, functions[i], e);
+			status = patch_entry(m, c, functions[i], e);
 	}
 	if (!status && m->patches.count)
 		qsort(m->patches.data, m->patches.count, sizeof *m->patches.data, compare_patches);
@@ -268,16 +299,22 @@ static uint64_t total_executions(const struct emitter *m)
 int emit_choose_patches(struct emitter *m, struct err *e)
 {
 	struct choice c = {.inside = calloc(m->map->block_count + 1, sizeof *c.inside)};
+	bool counts = m->options.counting;
 	uint32_t *functions = NULL;
 	size_t count = 0;
-	if (!c.inside)
+	c.second = counts ? insn_second_new() : NULL;
+	if (!c.inside || (counts && !c.second)) {
+		free(c.inside);
+		insn_second_free(c.second);
 		return err_set(e, ERR_MEMORY, "emit: no memory");
+	}
 	c.threshold = (uint64_t)((double)total_executions(m) * m->options.reentry_share) + 1;
 	int status = list_functions(m, &functions, &count, e);
 	if (!status)
 		status = choose(m, &c, functions, count, e);
 	free(functions);
 	free(c.inside);
+	insn_second_free(c.second);
 	vec_free(&c.candidates);
 	return status;
 }

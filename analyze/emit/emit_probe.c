@@ -42,7 +42,7 @@ struct chooser {
 	struct cfg cfg;
 	struct flags flags;
 	struct insn_second *second;
-	uint8_t *door; /* [block_count] control comes in from outside */
+	uint8_t *door; /* [block_count] 1 + offset of the instruction where control comes in from outside; 0: nowhere */
 	VEC(struct arc) arcs;
 	VEC(uint32_t) parent; /* union and find over nodes */
 	VEC(struct place) at; /* [local block] */
@@ -51,6 +51,12 @@ struct chooser {
 static int no_memory(struct err *e)
 {
 	return err_set(e, ERR_MEMORY, "emit: no memory for probes");
+}
+
+/* Where the block may be counted first: what comes in through its patch must be counted too. */
+static uint32_t first_place(const struct chooser *c, uint32_t block)
+{
+	return c->door[block] ? c->door[block] - 1u : 0;
 }
 
 /* The first instruction of the block that overwrites a register, by both opinions. */
@@ -63,7 +69,7 @@ static struct place find_register(const struct chooser *c, uint32_t block)
 		if (insn_decode(bytes + at, b->size - at, (vaddr){0}, &i))
 			break;
 		int reg = i.kind == INSN_PLAIN ? insn_overwrites(bytes + at, i.length) : -1;
-		if (reg >= 0 && insn_second_overwrites(c->second, bytes + at, i.length, (unsigned)reg))
+		if (reg >= 0 && at >= first_place(c, block) && insn_second_overwrites(c->second, bytes + at, i.length, (unsigned)reg))
 			return (struct place){at, (uint8_t)reg};
 		at += i.length;
 	}
@@ -73,11 +79,10 @@ static struct place find_register(const struct chooser *c, uint32_t block)
 /* Both opinions must agree. */
 static struct place dead_point(const struct chooser *c, uint32_t local)
 {
-	uint32_t at = flags_dead_point(&c->flags, &c->module, &c->cfg, local);
 	const struct map *map = c->m->map;
-	bool agreed =
-	    at != FLAGS_NOWHERE && flags_dead_second(c->second, c->m->image, map_vaddr(map, map->blocks[c->cfg.block[local]].start + at));
-	return agreed ? (struct place){at, EMIT_NO_REGISTER} : find_register(c, c->cfg.block[local]);
+	uint32_t block = c->cfg.block[local], at = flags_dead_point(&c->flags, &c->module, &c->cfg, local, first_place(c, block));
+	bool agreed = at != FLAGS_NOWHERE && flags_dead_second(c->second, c->m->image, map_vaddr(map, map->blocks[block].start + at));
+	return agreed ? (struct place){at, EMIT_NO_REGISTER} : find_register(c, block);
 }
 
 static bool in_image(const struct chooser *c, uint32_t local)
@@ -285,7 +290,7 @@ static bool probe_of(const struct chooser *c, const struct arc *arc, struct emit
 	}
 	if (arc->what == ARC_BLOCK) {
 		probe.block = c->cfg.block[arc->id];
-		probe.offset = arc->countable ? c->at.data[arc->id].offset : 0;
+		probe.offset = arc->countable ? c->at.data[arc->id].offset : first_place(c, probe.block);
 	} else {
 		const struct cfg_edge *edge = &c->cfg.edges[arc->id];
 		probe.block = c->cfg.block[edge->from];
@@ -454,8 +459,10 @@ static int choose_all(struct chooser *c, struct err *e)
 	int status = wanted ? 0 : no_memory(e);
 	for (size_t i = 0; !status && i < m->chunks.count; i++)
 		wanted[c->index.group_of_function[m->chunks.data[i].function]] = 1;
-	for (size_t i = 0; !status && i < m->patches.count; i++)
-		c->door[map_block_at(m->map, m->patches.data[i].at)] = 1;
+	for (size_t i = 0; !status && i < m->patches.count; i++) {
+		uint32_t block = map_block_at(m->map, m->patches.data[i].at);
+		c->door[block] = (uint8_t)(1 + m->patches.data[i].at - m->map->blocks[block].start);
+	}
 	for (uint32_t g = 0; !status && g < m->map->function_count; g++)
 		if (wanted[g])
 			status = choose_in_group(c, g, e);

@@ -23,7 +23,14 @@ static bool counts_until(const struct validator *v, const struct plan_patch *pat
 	return at == copy;
 }
 
-/* At the function's start the target may have more before it (the stub), and the patch stands after an endbr64. */
+static bool stands_behind_endbr(const struct validator *v, const struct plan_patch *patch)
+{
+	const struct plan_function *f = &v->module->functions[patch->function];
+	const uint8_t *bytes = validate_original_bytes(v, f->start, sizeof endbr64);
+	return patch->at == f->start + sizeof endbr64 && bytes && !memcmp(bytes, endbr64, sizeof endbr64);
+}
+
+/* At the function's start the target may have more before it (the stub). */
 static bool target_matches(const struct validator *v, const struct plan_patch *patch)
 {
 	const struct plan_function *f = &v->module->functions[patch->function];
@@ -34,11 +41,12 @@ static bool target_matches(const struct validator *v, const struct plan_patch *p
 		return true;
 	/* The stub stands for the function's start; an endbr64 between that and the patch does nothing. */
 	uint32_t first = validate_first_run_at(v->module, f->entry);
-	return patch->kind == PLAN_PATCH_ENTRY && patch->target == f->entry && first < v->module->run_count &&
-	       v->module->runs[first].image == f->entry && v->module->runs[first].kind == PLAN_RUN_STUB &&
+	return patch->kind == PLAN_PATCH_ENTRY && (patch->at == f->start || stands_behind_endbr(v, patch)) && patch->target == f->entry &&
+	       first < v->module->run_count && v->module->runs[first].image == f->entry && v->module->runs[first].kind == PLAN_RUN_STUB &&
 	       v->module->runs[first].original == f->start;
 }
 
+/* At the function's start, or behind the first instruction when control goes on behind it. */
 static int check_place(const struct validator *v, const struct plan_patch *patch)
 {
 	const struct plan_function *f = &v->module->functions[patch->function];
@@ -48,8 +56,12 @@ static int check_place(const struct validator *v, const struct plan_patch *patch
 		return validate_refuse(v, "patch of unknown kind");
 	if (patch->at == f->start)
 		return 0;
-	const uint8_t *bytes = validate_original_bytes(v, f->start, sizeof endbr64);
-	if (patch->at != f->start + sizeof endbr64 || !bytes || memcmp(bytes, endbr64, sizeof endbr64))
+	size_t left;
+	struct insn first;
+	vaddr start = {v->module->text_base + f->start};
+	const uint8_t *bytes = image_bytes_left(v->image, start, &left);
+	if (!bytes || insn_second_decode(v->second, bytes, left, start, &first) || first.kind != INSN_PLAIN ||
+	    patch->at != f->start + first.length)
 		return validate_refuse(v, "entry patch is not at the entry");
 	return 0;
 }

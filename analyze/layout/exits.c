@@ -44,7 +44,7 @@ void exits_add(struct exits_work *w, struct exits_place place)
 	w->failed |= vec_push(&w->result->places, place) != 0;
 }
 
-/* Patches are sorted by address. That of a function's start stands behind its endbr64. */
+/* Patches are sorted by address. That of a function's start may stand behind its first instruction. */
 bool exits_leads_back(const struct exits_subject *s, uint32_t offset)
 {
 	const struct plan_module *m = s->plan;

@@ -1,10 +1,10 @@
 /*
- * handplan VICTIM PLAN [--no-patch NAME] [--spoil NAME] [--big x]: a plan made by hand for tests: every function of VICTIM whose name begins with "hot_" is
+ * handplan VICTIM PLAN [--no-patch NAME] [--spoil NAME] [--behind NAME:BYTES] [--big x]: a plan made by hand for tests: every function of VICTIM whose name begins with "hot_" is
  * copied byte by byte into an image (it must not refer to anything by its own address) and its entry is patched. The image is linked 1 GiB
  * below or above the module, to see that it is placed elsewhere.
  *
- * --no-patch NAME leaves out the patch of one function; --spoil NAME gives one function a wrong hash, so that it is left out when applied; --big pads
- * the code so far that it is worth huge pages.
+ * --no-patch NAME leaves out the patch of one function; --spoil NAME gives one function a wrong hash, so that it is left out when applied;
+ * --behind patches one function not at its start but so many bytes behind it, where an instruction must begin; --big pads the code so far that it is worth huge pages.
  */
 #include "formats/base/bytes.h"
 #include "formats/base/elfhead.h"
@@ -85,10 +85,10 @@ static void identify(const struct file_data *file, const char *path, struct plan
 	m->region_vaddr = m->load_low < (1u << 30) && !head.dynamic ? 1u << 30 : (uint64_t) - (int64_t)(1 << 30);
 }
 
-static void add_function(struct plan_module *m, const struct hot *h, const uint8_t *text, bool patched, bool spoiled)
+static void add_function(struct plan_module *m, const struct hot *h, const uint8_t *text, bool patched, bool spoiled, uint32_t behind)
 {
 	uint32_t at = (m->code_size + 15) & ~15u, start = (uint32_t)(h->address - m->text_base), size = (uint32_t)h->size;
-	if (size < PLAN_PATCH_SIZE || size > UINT16_MAX)
+	if (size < behind + PLAN_PATCH_SIZE || size > UINT16_MAX)
 		die("a hot_ function is too short or too long");
 	memset(m->code + m->code_size, 0xcc, at - m->code_size);
 	memcpy(m->code + at, text + start, size);
@@ -100,8 +100,8 @@ static void add_function(struct plan_module *m, const struct hot *h, const uint8
 	    .start = start, .size = size, .hash = hash_bytes(text + start, size) + spoiled, .entry = at, .first_patch = m->patch_count};
 	if (patched) {
 		struct plan_patch *p = &m->patches[m->patch_count++];
-		*p = (struct plan_patch){.at = start, .target = at, .function = m->function_count};
-		memcpy(p->original, text + start, PLAN_PATCH_SIZE);
+		*p = (struct plan_patch){.at = start + behind, .target = at + behind, .function = m->function_count};
+		memcpy(p->original, text + start + behind, PLAN_PATCH_SIZE);
 		f->patch_count = 1;
 	}
 	m->function_count++;
@@ -114,11 +114,16 @@ int main(int argc, char **argv)
 	static struct hot hot[HOT_MAX];
 	static char no_strings[1];
 	uint64_t text_offset = 0;
-	const char *no_patch = "", *spoil = "", *big = NULL;
+	const char *no_patch = "", *spoil = "", *behind = "", *big = NULL;
 	if (argc < 3)
-		die("usage: handplan VICTIM PLAN [--no-patch NAME] [--spoil NAME]");
-	for (int i = 3; i + 1 < argc; i += 2)
-		*(!strcmp(argv[i], "--spoil") ? &spoil : !strcmp(argv[i], "--big") ? &big : &no_patch) = argv[i + 1];
+		die("usage: handplan VICTIM PLAN [--no-patch NAME] [--spoil NAME] [--behind NAME:BYTES]");
+	for (int i = 3; i + 1 < argc; i += 2) {
+		const char *option = argv[i];
+		*(!strcmp(option, "--spoil")	? &spoil
+		  : !strcmp(option, "--behind") ? &behind
+		  : !strcmp(option, "--big")	? &big
+						: &no_patch) = argv[i + 1];
+	}
 	if (file_read(argv[1], &file, &e))
 		die(e.text);
 	struct plan_module m = {.directory = PLAN_NONE, .strings = no_strings, .string_size = 1};
@@ -130,8 +135,12 @@ int main(int argc, char **argv)
 	m.functions = calloc(count, sizeof *m.functions);
 	m.patches = calloc(count, sizeof *m.patches);
 	m.runs = calloc(count, sizeof *m.runs);
-	for (uint32_t i = 0; i < count; i++)
-		add_function(&m, &hot[i], file.data + text_offset, strcmp(hot[i].name, no_patch) != 0, !strcmp(hot[i].name, spoil));
+	for (uint32_t i = 0; i < count; i++) {
+		size_t length = strlen(hot[i].name);
+		bool is_behind = !strncmp(behind, hot[i].name, length) && behind[length] == ':';
+		add_function(&m, &hot[i], file.data + text_offset, strcmp(hot[i].name, no_patch) != 0, !strcmp(hot[i].name, spoil),
+			     is_behind ? (uint32_t)strtoul(behind + length + 1, NULL, 10) : 0);
+	}
 	if (big)
 		m.code_size += PLAN_HUGE_MINIMUM;
 	m.data_offset = plan_code_span(m.code_size);

@@ -7,6 +7,9 @@ build_lib
 build_victim victim.c
 gcc -O2 -Wall -o "$work/uprobe" uprobe.c >"$work/log" 2>&1 || fail "uprobe does not build"
 "$work/handplan" "$work/victim" "$work/plan" || fail "no plan"
+first=$(objdump -d --no-show-raw-insn "$work/victim" | awk '/<hot_late>:/ { getline; a = $1; getline; print substr($1, 1, length($1) - 1), a; exit }')
+length=$((0x${first% *} - 0x$(sed 's/.* //; s/:$//' <<<"$first")))
+"$work/handplan" "$work/victim" "$work/behind" --behind "hot_late:$length" || fail "no plan with a patch behind the first instruction"
 others=()
 trap 'kill -9 $victim "${others[@]}" 2>/dev/null; rm -rf "$work"' EXIT
 
@@ -77,6 +80,21 @@ if plant "$early"; then
 	ask both
 	unplant
 	pristine "a uprobe behind a patch" --padding
+
+	# On the first byte of a function that is patched behind its first instruction, as analyze does it: it sees every call, and goes as it came.
+	tool 0 "2 functions" apply "$work/behind"
+	plant "$late"
+	tool 0 "" verify
+	for _ in 1 2 3; do ask both; done
+	unplant
+	grep -qx "3 hits" "$work/planted" || fail "a uprobe before a patch: $(cat "$work/planted")"
+	tool 0 "" verify
+	ask both
+	plant "$late"
+	tool 0 "nothing of ours remains" undo
+	ask both
+	unplant
+	pristine "a uprobe before a patch" --padding
 
 	# On a patch: the kernel would run the first instruction of the file and go on in the middle of the patch.
 	tool 0 "2 functions" apply "$work/plan"

@@ -19,7 +19,10 @@
 #define CODED_BODY 4u	 /* instructions per block, and a test in front */
 #define CODED_SIZE (1u << 16)
 
-enum coded_flags { CODED_COUNTABLE /* each block overwrites the flags first */, CODED_MIXED };
+enum coded_flags {
+	CODED_COUNTABLE /* each block overwrites the flags first, and then again: a patch may stand behind its first instruction */,
+	CODED_MIXED
+};
 
 struct coded_map {
 	struct map map;
@@ -55,7 +58,7 @@ static inline uint32_t coded_body(struct coded_map *c, uint32_t at, enum coded_f
 	    {2, {0xd3, 0xe0}},		   /* shl eax, cl: overwrites or not */
 	};
 	uint32_t begin = at, n = 1 + coded_pick(c, CODED_BODY);
-	if (flags == CODED_COUNTABLE || coded_pick(c, 4)) {
+	for (unsigned times = flags == CODED_COUNTABLE ? 2 : coded_pick(c, 4) != 0; times; times--) {
 		memcpy(c->code + at, pool[0].bytes, 2);
 		at += 2;
 	}
@@ -133,8 +136,10 @@ static inline void coded_functions(struct coded_map *c, uint32_t functions, bool
 	for (uint32_t f = 0; f < functions; f++) {
 		bool part = parts && f && !(c->functions[f - 1].flags & MAP_FUNCTION_PART) && coded_pick(c, 3) == 0;
 		uint32_t n = 1 + coded_pick(c, CODED_BLOCKS);
-		c->functions[f] = (struct map_function){
-		    .parent = part ? f - 1 : f, .first_block = m->block_count, .block_count = n, .flags = part ? MAP_FUNCTION_PART : 0};
+		c->functions[f] = (struct map_function){.parent = part ? f - 1 : f,
+							.first_block = m->block_count,
+							.block_count = n,
+							.flags = part ? MAP_FUNCTION_PART : MAP_FUNCTION_BEHIND};
 		m->block_count += n;
 		c->root_first[f] = c->functions[part ? f - 1 : f].first_block;
 		c->root_last[f] = m->block_count - 1;

@@ -174,6 +174,7 @@ static void linear_function(struct linear_map *l, const struct image *image, con
 	if (fine && linear_consistent(l, f)) {
 		linear_blocks(l, image, f);
 		function.grade = MAP_MOVABLE;
+		function.flags = MAP_FUNCTION_BEHIND;
 		function.block_count = (uint32_t)l->blocks.count - function.first_block;
 	}
 	if (vec_push(&l->functions, function))

@@ -174,6 +174,30 @@ static void entry_patch_stands_behind_endbr(void **state)
 	tiny_free(&t);
 }
 
+/* A breakpoint on the first byte must not be in the way. */
+static void entry_patch_stands_behind_the_first_instruction_where_it_can(void **state)
+{
+	(void)state;
+	struct tiny t;
+	tiny_make(&t);
+	struct plan_module m = emit(&t, order_of(&t.linear.map, 0, 100), 0);
+	const struct {
+		const uint8_t *function;
+		uint32_t behind; /* 0: the function ends too soon, or a loop begins too soon */
+	} cases[] = {{tiny_step, 2}, {tiny_jump, 7}, {tiny_loop, 0}, {tiny_callee, 0}};
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		const struct plan_function *f = function_at(&m, cases[i].function);
+		const struct plan_patch *patch = &m.patches[f->first_patch];
+		assert_true(f->patch_count);
+		assert_int_equal(patch->kind, PLAN_PATCH_ENTRY);
+		assert_int_equal(patch->at, f->start + cases[i].behind);
+		assert_int_equal(patch->target, f->entry + cases[i].behind);
+		assert_memory_equal(patch->original, cases[i].function + cases[i].behind, PLAN_PATCH_SIZE);
+	}
+	plan_module_free(&m);
+	tiny_free(&t);
+}
+
 static void short_function_is_padded_and_not_patched(void **state)
 {
 	(void)state;
@@ -266,6 +290,7 @@ int main(void)
 	    cmocka_unit_test(original_order_needs_no_jumps_but_exits),
 	    cmocka_unit_test(calls_to_stubs_go_through_their_slot),
 	    cmocka_unit_test(entry_patch_stands_behind_endbr),
+	    cmocka_unit_test(entry_patch_stands_behind_the_first_instruction_where_it_can),
 	    cmocka_unit_test(short_function_is_padded_and_not_patched),
 	    cmocka_unit_test(blocks_under_a_patch_are_added),
 	    cmocka_unit_test(function_that_cannot_be_copied_is_dropped_and_reported),

@@ -367,7 +367,7 @@ static void expect_points(const char *text, const int *points)
 	graph_make(&g, text);
 	graph_solve(&g, 0);
 	for (uint32_t b = 0; b < g.cfg.count; b++) {
-		uint32_t at = flags_dead_point(&g.flags, &g.module, &g.cfg, b);
+		uint32_t at = flags_dead_point(&g.flags, &g.module, &g.cfg, b, 0);
 		if (at != (points[b] < 0 ? FLAGS_NOWHERE : (uint32_t)points[b]))
 			fail_msg("%s: block %u is dead at %d", text, b, (int)at);
 		if (at != FLAGS_NOWHERE &&
@@ -392,6 +392,24 @@ static void dead_points_are_found(void **state)
 	POINTS("tlc1ltzR|tR", 0);	/* a call lets them die; see below for who reads them after it */
 	POINTS("tR|tc0lR", 0);
 	POINTS("tJ1 zJ2 lR", 0, 3, 0);
+}
+
+/* Not where control that comes in later would pass by. */
+static void dead_points_are_found_behind_a_place(void **state)
+{
+	(void)state;
+	static struct graph g;
+	static const struct {
+		const char *text;
+		uint32_t from, at;
+	} cases[] = {{"llR", 1, 4}, {"llR", 4, 4}, {"tzR", 1, 5}, {"t zR", 0, 0}, {"t zR", 1, FLAGS_NOWHERE}};
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		memset(&g, 0, sizeof g);
+		graph_make(&g, cases[i].text);
+		graph_solve(&g, 0);
+		assert_int_equal(flags_dead_point(&g.flags, &g.module, &g.cfg, 0, cases[i].from), cases[i].at);
+		graph_free(&g);
+	}
 }
 
 /* Flags that go into a function are live before its calls; those that come back from one are live where it returns. */
@@ -486,7 +504,7 @@ static void random_graphs_agree_with_a_slow_search(void **state)
 			graph_solve(&g, f);
 			for (uint32_t i = 0; i < g.cfg.count; i++) {
 				uint8_t seen[CODED_FUNCTIONS * CODED_BLOCKS] = {0};
-				uint32_t at = flags_dead_point(&g.flags, &g.module, &g.cfg, i);
+				uint32_t at = flags_dead_point(&g.flags, &g.module, &g.cfg, i, 0);
 				dead += at != FLAGS_NOWHERE;
 				live += at == FLAGS_NOWHERE;
 				if (at != FLAGS_NOWHERE && !dead_by_search(&g, g.cfg.block[i], at, ALL, seen))
@@ -507,6 +525,7 @@ int main(void)
 	    cmocka_unit_test(overwritten_registers_are_dead_by_both_opinions),
 	    cmocka_unit_test(every_form_that_the_first_knows_is_known_to_the_second),
 	    cmocka_unit_test(dead_points_are_found),
+	    cmocka_unit_test(dead_points_are_found_behind_a_place),
 	    cmocka_unit_test(flags_that_are_passed_are_known),
 	    cmocka_unit_test(passed_flags_are_live),
 	    cmocka_unit_test(random_graphs_agree_with_a_slow_search),

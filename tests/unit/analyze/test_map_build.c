@@ -252,6 +252,41 @@ static void endbr_stays_before_the_patch(void **state)
 	done(&m, &image);
 }
 
+static void expect_behind(const char *text, bool expected)
+{
+	struct map m;
+	struct image image;
+	map_of(text, 1, &m, &image);
+	if (!(the_function(&m, "f")->flags & MAP_FUNCTION_BEHIND) == expected)
+		fail_msg("%s: can%s be patched behind its first instruction", text, expected ? "not" : "");
+	done(&m, &image);
+}
+
+static void places_behind_the_first_instruction_are_known(void **state)
+{
+	(void)state;
+	expect_behind(".text\n" FUNCTION(f) "push %rbx\n mov %edi,%ebx\n mov %ebx,%eax\n pop %rbx\n ret\n" END, true);
+	/* Something leads to the place, which is another block then, or behind it. */
+	expect_behind(".text\n" FUNCTION(f) "push %rbx\n1: mov %edi,%ebx\n mov %ebx,%eax\n dec %edi\n jne 1b\n pop %rbx\n ret\n" END,
+		      false);
+	expect_behind(".text\n" FUNCTION(f) "mov $1,%eax\n xor %ecx,%ecx\n1: inc %ecx\n cmp %edi,%ecx\n jne 1b\n ret\n" END, false);
+	expect_behind(".text\n" FUNCTION(f) "mov $1,%eax\n call *%rdi\n nop\n nop\n nop\n ret\n" END, false);
+	expect_behind(".text\n" FUNCTION(f) "mov $1,%eax\n ret\n" END, false); /* too short */
+	expect_behind(".text\n" FUNCTION(f) "endbr64\n mov $1,%eax\n mov %edi,%ecx\n add %ecx,%eax\n ret\n" END, false);
+	expect_behind(".text\n" FUNCTION(f) "jmp 1f\n nop\n nop\n nop\n1: mov $1,%eax\n ret\n" END, false);
+	/* Pointed to from data, from code, and jumped to from bytes that no FDE covers. */
+	expect_behind(".text\n" FUNCTION(f) "mov $1,%eax\n push %rbx\n1: mov %edi,%ebx\n mov %ebx,%eax\n pop %rbx\n ret\n" END
+					    ".data\n .quad 1b\n",
+		      false);
+	expect_behind(".text\n" FUNCTION(f) "mov $1,%eax\n push %rbx\n1: mov %edi,%ebx\n mov %ebx,%eax\n pop %rbx\n ret\n" END FUNCTION(
+			  g) "lea 1b(%rip),%rax\n ret\n" END,
+		      false);
+	expect_behind(".text\n" FUNCTION(f) "mov $1,%eax\n push %rbx\n1: mov %edi,%ebx\n mov %ebx,%eax\n pop %rbx\n ret\n" END "jmp 1b\n",
+		      false);
+	/* A jump to who knows where. */
+	expect_behind(".text\n" FUNCTION(f) "mov $1,%eax\n lea (%rsi,%rax,8),%rcx\n xor %rdx,%rcx\n jmp *%rcx\n" END, false);
+}
+
 static void encode(const char *path, unsigned threads, struct writer *w)
 {
 	struct image image;
@@ -302,6 +337,7 @@ int main(void)
 	    cmocka_unit_test(entries_that_cannot_be_patched_say_why),
 	    cmocka_unit_test(tail_calls_are_not_unknown_jumps),
 	    cmocka_unit_test(endbr_stays_before_the_patch),
+	    cmocka_unit_test(places_behind_the_first_instruction_are_known),
 	    cmocka_unit_test(same_bytes_on_any_number_of_threads),
 	    cmocka_unit_test(fde_lookup_of_libgcc_can_be_hooked),
 	};
