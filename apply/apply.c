@@ -146,6 +146,15 @@ static int imports_lookup(const struct apply *a, const struct region *r, bool *r
 	return 0;
 }
 
+/* Why the plan's part for a library is not used; NULL: it has none, or its hook cannot be made. */
+static const char *why_skipped(const struct apply *a, const char *name)
+{
+	for (uint32_t i = 0; i < a->stage.skipped_count; i++)
+		if (strstr(a->stage.skipped[i].plan->module.path, name))
+			return a->stage.skipped[i].reason;
+	return NULL;
+}
+
 /*
  * Exceptions may be thrown through any moved function, and whoever unwinds must learn of its tables: libgcc_s where it is loaded, libc's look-up where
  * a module brings its own unwinder, and where there is none now, since one may be loaded later, by pthread_cancel or with a plugin.
@@ -167,11 +176,12 @@ static int check_unwinding(const struct apply *a, struct err *e)
 	bool told = libgcc ? has_hook(a, true) && (!own || has_hook(a, false)) : has_hook(a, false);
 	if (told)
 		return 0;
+	bool asks_libgcc = libgcc && !has_hook(a, true);
+	const char *why = why_skipped(a, asks_libgcc ? "/libgcc_s.so" : "/libc.so");
 	return err_set(
 	    e, ERR_REFUSED,
-	    "process %d: the plan has no usable part for %s, which unwinders ask, so exceptions could not pass through moved code (plan "
-	    "with its map, or --without-unwind)",
-	    a->target->pid, libgcc && !has_hook(a, true) ? "libgcc_s" : "libc");
+	    "process %d: unwinders ask %s, for which the plan has no usable part, so exceptions could not pass through moved code (%s)",
+	    a->target->pid, asks_libgcc ? "libgcc_s" : "libc", why ? why : "plan with its map, or --without-unwind");
 }
 
 static int place_journal(struct apply *a, struct err *e)

@@ -370,6 +370,16 @@ static int count_applied(struct count *c, struct err *e)
 	return status ? status : failed;
 }
 
+/* What counts for a second must not stay for good, and be in the way of the plan that is to come. */
+static int check_way_back(struct target *t, const struct apply_options *options, struct err *e)
+{
+	struct undo_options undo = {.max_pause = options->max_pause, .tries = UNDO_TRIES};
+	int status = target_check(t, e);
+	if (!status)
+		status = undo_rehearse(t, &undo, e);
+	return status == -ERR_REFUSED ? err_prefix(e, "what counts could not be taken out again") : status;
+}
+
 int count_run(struct target *t, const struct plan *plan, const struct count_options *options, struct count_result *ret_result,
 	      struct err *e)
 {
@@ -377,7 +387,9 @@ int count_run(struct target *t, const struct plan *plan, const struct count_opti
 	struct count c = {.target = t, .plan = plan, .options = options, .result = &result, .since = children_now()};
 	if (!plan_counts(plan))
 		return err_set(e, ERR_USAGE, "the plan does not count: make one with repave-analyze plan --counting or --count-exits");
-	int status = apply_plan(t, plan, &options->apply, &result.apply, e);
+	int status = check_way_back(t, &options->apply, e);
+	if (!status)
+		status = apply_plan(t, plan, &options->apply, &result.apply, e);
 	if (!status)
 		status = count_applied(&c, e);
 	if (!status)

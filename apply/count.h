@@ -41,7 +41,7 @@ struct count_result {
 #define COUNT_EVENT "counters"
 
 /*
- * Errors of apply_plan and undo_process; ERR_USAGE when the plan does not count. On ERR_GONE the target ended meanwhile. When the image must be
+ * Errors of apply_plan and undo_process; ERR_REFUSED, with nothing changed, also when a stack cannot be followed (undo_rehearse); ERR_USAGE when the plan does not count. On ERR_GONE the target ended meanwhile. When the image must be
  * kept after undo, that is no error: see undo.kept.
  */
 int count_run(struct target *t, const struct plan *plan, const struct count_options *options, struct count_result *ret_result,

@@ -230,6 +230,17 @@ static int undo_journals(struct undo *u, const struct undo_options *options, str
 	return status;
 }
 
+static void close_undo(struct undo *u)
+{
+	tracees_fini(&u->threads);
+	stack_close(u->unwinder);
+	patch_set_free(&u->patches);
+	covered_free(&u->covered);
+	free(u->rewrites);
+	free(u->pinned);
+	journals_free(u->journals, u->journal_count);
+}
+
 int undo_process(struct target *t, const struct undo_options *options, struct undo_report *ret_report, struct err *e)
 {
 	struct undo u = {.target = t};
@@ -250,14 +261,26 @@ int undo_process(struct target *t, const struct undo_options *options, struct un
 		status = undo_all(&u, options, &report, e);
 	else
 		status = undo_journals(&u, options, &report, e);
-	tracees_fini(&u.threads);
-	stack_close(u.unwinder);
-	patch_set_free(&u.patches);
-	covered_free(&u.covered);
-	free(u.rewrites);
-	free(u.pinned);
-	journals_free(u.journals, u.journal_count);
+	close_undo(&u);
 	if (!status)
 		*ret_report = report;
+	return status;
+}
+
+/* The looks of an undo, without its deeds. Who is unwinding will have done so some time. */
+int undo_rehearse(struct target *t, const struct undo_options *options, struct err *e)
+{
+	struct undo u = {.target = t, .look_only = true};
+	struct undo_report report = {0};
+	int status = target_refresh(t, e);
+	if (!status)
+		status = journals_load(t, &u.journals, &u.journal_count, e);
+	if (!status)
+		status = prepare(&u, e);
+	if (!status)
+		status = undo_settle(&u, options, &report, e);
+	if (!status && u.why_kept[0] && !u.wait)
+		status = err_set(e, ERR_REFUSED, "process %d: %s", t->pid, u.why_kept);
+	close_undo(&u);
 	return status;
 }

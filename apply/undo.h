@@ -43,4 +43,10 @@ struct undo_report {
  */
 int undo_process(struct target *t, const struct undo_options *options, struct undo_report *ret_report, struct err *e) MUST_CHECK;
 
+/*
+ * Would an undo find every stack such that it can be followed to its bottom? Stops like one; changes nothing. ERR_REFUSED: no, and whose cannot.
+ * Requires: target_check'ed, running. ERR_BUSY, ERR_GONE as above.
+ */
+int undo_rehearse(struct target *t, const struct undo_options *options, struct err *e) MUST_CHECK;
+
 #endif

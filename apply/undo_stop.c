@@ -295,6 +295,8 @@ static int settle_journals(struct undo *u, struct err *e)
 int undo_while_stopped(struct undo *u, struct undo_report *report, struct err *e)
 {
 	survey_threads(u, report);
+	if (u->look_only)
+		return 0;
 	if (u->unwinding_tid && !u->patches_gone && u->live && u->live->state != JOURNAL_STAGING)
 		return err_set(e, ERR_BUSY, "process %d: thread %d is unwinding its stack; try again", u->target->pid, u->unwinding_tid);
 	int status = u->patches_gone ? 0 : put_back(u, report, e);

@@ -32,6 +32,7 @@ struct undo {
 	struct covered covered;		      /* by the walks of the latest stop */
 	bool *pinned;			      /* owned, per journal: not to be freed */
 	char why_pinned[JOURNAL_REASON_SIZE]; /* of the latest: a word of memory may be a saved PC that leads into its image */
+	bool look_only;			      /* nothing of the target is changed */
 	bool patches_gone, wait;	      /* wait: a little later it may go */
 	bool searched;			      /* memory was, and nothing was found; the next stop is to make sure */
 	bool clean;			      /* at the latest stop nobody was in an unwinder, or nobody in an image */

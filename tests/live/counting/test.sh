@@ -275,6 +275,16 @@ done
 rm -rf "$work"/repave.*
 stop_victim
 
+# A thread whose stack cannot be followed: an image could be applied, but not be taken out again.
+victim "$work/victim" 1 lost
+repave-apply count --json -p "$victim" --seconds 0.2 -o "$work/raw.rprof" "$work/one.rplan" >"$work/log" 2>&1
+status=$?
+[ "$status" = 5 ] || fail "a stack that cannot be followed: exit $status"
+grep -q "could not be taken out again.*cannot be followed" "$work/log" || fail "that a stack cannot be followed is not said"
+rounds "not counted"
+pristine "not counted" --padding
+stop_victim
+
 # Somebody who is not root, on a process of his own.
 if [ "$(id -u)" = 0 ] && command -v setpriv >/dev/null; then
 	mkdir "$work/own" && cp "$(command -v repave-apply)" "$work/victim" "$work/own/" && chmod 755 "$work" "$work/own"

@@ -1,6 +1,7 @@
 /*
  * Work whose numbers are known: loops, a jump table, calls through a table, recursion, exceptions, and code that depends on flags. All results
- * are checked. `victim THREADS [calls|births]`: with "calls" only calls through the table, with "births" threads that live for one round.
+ * are checked. `victim THREADS [calls|births|lost]`: with "calls" only calls through the table, with "births" threads that live for one round, with
+ * "lost" one more that never leaves code made at run time.
  * SIGUSR1: prints "rounds N". SIGUSR2: forks, prints "child PID"; the child works on with one thread. SIGTERM: exits 0 if nothing was wrong.
  */
 #include <atomic>
@@ -10,6 +11,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <pthread.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #define HOT extern "C" __attribute__((noinline, noclone, used))
@@ -199,6 +201,17 @@ static void fork_now()
 		_exit(3);
 }
 
+static void *run_lost(void *)
+{
+	static const uint8_t loop[] = {0xf3, 0x90, 0xeb, 0xfc}; /* pause, and again */
+	void *code = mmap(nullptr, sizeof loop, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (code == MAP_FAILED)
+		_exit(3);
+	memcpy(code, loop, sizeof loop);
+	reinterpret_cast<void (*)()>(code)();
+	return nullptr;
+}
+
 int main(int argc, char **argv)
 {
 	int threads = argc > 1 ? atoi(argv[1]) : 1;
@@ -213,6 +226,9 @@ int main(int argc, char **argv)
 		if (pthread_create(&t, nullptr, worker, nullptr))
 			return 3;
 	}
+	pthread_t lost;
+	if (!strcmp(mode, "lost") && pthread_create(&lost, nullptr, run_lost, nullptr))
+		return 3;
 	while (true) {
 		pthread_t t;
 		check();
