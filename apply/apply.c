@@ -6,6 +6,7 @@
 #include "apply/modes.h"
 #include "apply/moves.h"
 #include "apply/placement.h"
+#include "apply/readers.h"
 #include "apply/tracee.h"
 #include "apply/undo.h"
 #include "formats/base/file.h"
@@ -133,17 +134,9 @@ static bool has_hook(const struct apply *a, bool in_libgcc)
 /* Does the module import libc's look-up, for an unwinder that is linked in? The name stands in its string table, which is in the first mapping. */
 static int imports_lookup(const struct apply *a, const struct region *r, bool *ret_imports, struct err *e)
 {
-	static const char name[] = "\0_dl_find_object"; /* with both zeros around it */
 	const struct procmap *m = procmaps_find(&a->target->maps, raddr_of_vaddr((vaddr){r->plan->load_low}, r->bias));
-	size_t size = m ? (size_t)(m->end.v - m->start.v) : 0;
-	char *bytes = malloc(size ? size : 1);
-	if (!bytes)
-		return err_set(e, ERR_MEMORY, "no memory for %zu bytes", size);
-	if (m)
-		size = target_read_some(a->target, m->start, bytes, size);
-	*ret_imports = memmem(bytes, size, name, sizeof name) != NULL;
-	free(bytes);
-	return 0;
+	*ret_imports = false;
+	return m ? readers_named(a->target, m->start, (size_t)(m->end.v - m->start.v), "_dl_find_object", ret_imports, e) : 0;
 }
 
 /* Why the plan's part for a library is not used; NULL: it has none, or its hook cannot be made. */
@@ -180,7 +173,7 @@ static int check_unwinding(const struct apply *a, struct err *e)
 	const char *why = why_skipped(a, asks_libgcc ? "/libgcc_s.so" : "/libc.so");
 	return err_set(
 	    e, ERR_REFUSED,
-	    "process %d: unwinders ask %s, for which the plan has no usable part, so exceptions could not pass through moved code (%s)",
+	    "process %d: the plan has no usable part for %s, which unwinders ask, so exceptions could not pass through moved code (%s)",
 	    a->target->pid, asks_libgcc ? "libgcc_s" : "libc", why ? why : "plan with its map, or --without-unwind");
 }
 

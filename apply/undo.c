@@ -81,7 +81,10 @@ static int try_once(struct undo *u, uint64_t limit, struct undo_report *report, 
 		return status;
 	stack_close(u->unwinder);
 	u->unwinder = NULL;
-	status = stack_open(u->target->task, &u->target->maps, &u->unwinder, e);
+	if (u->readers_wanted)
+		status = readers_find(u->target, &u->readers, e);
+	if (!status)
+		status = stack_open(u->target->task, &u->target->maps, &u->unwinder, e);
 	if (!status)
 		status = tracees_stop(&u->threads, limit, e);
 	if (status)
@@ -236,6 +239,7 @@ static void close_undo(struct undo *u)
 	stack_close(u->unwinder);
 	patch_set_free(&u->patches);
 	covered_free(&u->covered);
+	readers_free(&u->readers);
 	free(u->rewrites);
 	free(u->pinned);
 	journals_free(u->journals, u->journal_count);

@@ -52,7 +52,8 @@ static void note_unwinding(struct undo *u, int tid)
 struct walk {
 	struct undo *undo;
 	struct tracee *tracee;
-	raddr top; /* of the stack: the highest slot seen */
+	raddr top;	/* of the stack: the highest slot seen */
+	bool in_reader; /* a frame is in a module that may read unwind tables */
 };
 
 static bool visit_frame(void *context, const struct stack_frame *frame)
@@ -63,6 +64,7 @@ static bool visit_frame(void *context, const struct stack_frame *frame)
 	covered_frame(&u->covered, frame);
 	if (frame->slot.v > w->top.v)
 		w->top = frame->slot;
+	w->in_reader |= readers_hold(&u->readers, original.v ? original : frame->pc);
 	if (original.v >= u->unwinder_low.v && original.v < u->unwinder_high.v)
 		note_unwinding(u, w->tracee->tid);
 	if (!frame->slot.v || !in_image(u, (raddr){frame->pc.v - frame->is_return}))
@@ -123,9 +125,11 @@ static void walk_thread(struct undo *u, struct tracee *tracee)
 	if (result.unwinds && !u->unwinding_tid)
 		note_unwinding(u, tracee->tid);
 	/* One that only looks (backtrace) does not mind that the hook goes, but it reads tables of the image. */
-	if (!u->why_kept[0] && !u->clean && holds_tables(u, tracee, w.top)) {
+	bool may_read = !u->readers.list || w.in_reader;
+	if (!u->why_kept[0] && !u->clean && may_read && holds_tables(u, tracee, w.top)) {
 		undo_keep(u, "thread %d may be reading its unwind tables", tracee->tid);
 		u->wait = true;
+		u->readers_wanted = true;
 	}
 	if (result.end == STACK_BOTTOM)
 		return;

@@ -3,6 +3,7 @@
 #define APPLY_UNDO_WORK_H
 
 #include "apply/covered.h"
+#include "apply/readers.h"
 #include "apply/stack.h"
 #include "apply/tracee.h"
 #include "apply/undo.h"
@@ -28,6 +29,8 @@ struct undo {
 	struct rewrite *rewrites; /* room for UNDO_RETURNS_MAX */
 	uint32_t rewrite_count;
 	raddr unwinder_low, unwinder_high; /* libgcc_s: who is in there may hold pointers into our tables */
+	struct readers readers;		   /* from the second stop on, when `readers_wanted` at the first */
+	bool readers_wanted;		   /* a thread holds what may be a pointer into our tables */
 	char why_kept[JOURNAL_REASON_SIZE];
 	struct covered covered;		      /* by the walks of the latest stop */
 	bool *pinned;			      /* owned, per journal: not to be freed */

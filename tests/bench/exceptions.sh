@@ -42,7 +42,8 @@ for threads in ${THREADS:-1 4}; do
 	: >"$work/pairs"
 	for ((turn = 0; turn < ${TURNS:-10}; turn++)); do
 		original=$(window)
-		repave-apply apply -p "$victim" --max-pause 2000 "$work/plan" >/dev/null
+		# Busy while all threads unwind all the time.
+		until repave-apply apply -p "$victim" --max-pause 2000 "$work/plan" >/dev/null 2>&1; do kill -0 "$victim"; done
 		moved=$(window)
 		until repave-apply undo -p "$victim" >/dev/null 2>&1; do kill -0 "$victim"; done
 		echo "$original $moved" >>"$work/pairs"
