@@ -17,6 +17,7 @@ setup() {
 			shift
 		done
 		[[ $verb == map || -z $out ]] || echo "$verb" >"$out"
+		[[ -z ${BUSY:-} || $verb != apply || $(grep -c '^repave-apply apply' "$CALLS") -gt $BUSY ]] || exit 75
 		exit "${!status:-0}"
 	SCRIPT
 	chmod +x "$tools/stand-in"
@@ -81,6 +82,18 @@ teardown() {
 	! grep -q ' plan ' "$CALLS"
 	EXIT_apply=6 run "$tools/repave" optimize -p "$pid"
 	[ "$status" -eq 6 ]
+}
+
+@test "apply is tried again while the process is busy, not for ever" {
+	BUSY=2 run "$tools/repave" optimize -p "$pid" --seconds 1
+	[ "$status" -eq 0 ]
+	[ "$(grep -c '^repave-apply apply' "$CALLS")" -eq 3 ]
+	[[ $output == *"trying again"* ]]
+	sed -i 's/^apply_tries=.*/apply_tries=2/' "$tools/repave"
+	: >"$CALLS"
+	EXIT_apply=75 run "$tools/repave" optimize -p "$pid" --seconds 1
+	[ "$status" -eq 75 ]
+	[ "$(grep -c '^repave-apply apply' "$CALLS")" -eq 2 ]
 }
 
 @test "no temporary files stay, also after a failure" {
