@@ -74,6 +74,35 @@ static bool is_saved_with_stack(const struct judge *judge, raddr where, raddr wo
 	return false;
 }
 
+/* Bytes of ff /2 with this operand, but for prefixes. */
+static unsigned call_size(uint8_t modrm, uint8_t sib)
+{
+	unsigned mod = modrm >> 6, has_sib = mod != 3 && (modrm & 7) == 4;
+	if (mod == 0 && ((modrm & 7) == 5 || (has_sib && (sib & 7) == 5)))
+		return 6 + has_sib;
+	return 2 + has_sib + (mod == 1 ? 1 : mod == 2 ? 4 : 0);
+}
+
+bool judge_follows_call(const uint8_t before[JUDGE_CALL_SIZE])
+{
+	const uint8_t *end = before + JUDGE_CALL_SIZE;
+	if (end[-5] == 0xe8)
+		return true;
+	for (int size = 2; size <= 7; size++)
+		if (end[-size] == 0xff && (end[1 - size] >> 3 & 7) == 2 &&
+		    call_size(end[1 - size], size > 2 ? end[2 - size] : 0) == (unsigned)size)
+			return true;
+	return false;
+}
+
+/* What cannot be read cannot be told. */
+static bool is_after_call(const struct judge *judge, raddr word)
+{
+	uint8_t before[JUDGE_CALL_SIZE];
+	return target_read_some(judge->target, (raddr){word.v - sizeof before}, before, sizeof before) != sizeof before ||
+	       judge_follows_call(before);
+}
+
 bool judge_may_live(const struct judge *judge, raddr where, raddr word)
 {
 	bool inside = false, returns = false;
@@ -84,5 +113,5 @@ bool judge_may_live(const struct judge *judge, raddr where, raddr word)
 	}
 	if (inside && (!returns || in_signal_frame(judge, where)))
 		return true;
-	return returns && (may_return(judge, word, where.v + 8) || is_saved_with_stack(judge, where, word));
+	return returns && ((is_after_call(judge, word) && may_return(judge, word, where.v + 8)) || is_saved_with_stack(judge, where, word));
 }

@@ -1,7 +1,8 @@
 /*
  * judge: could a word of memory be a saved PC that leads into an image?
  *
- * A return address stands right below the frame that it returns to. Its unwind row says where that frame's own return address lies; were the word
+ * A return address follows a call: where code of an image pushes an address by other means it is one of original code. It stands right below the frame
+ * that it returns to. Its unwind row says where that frame's own return address lies; were the word
  * alive, that one would lead into code. A frame that nobody called has none: the first of a coroutine that was made by hand, or one
  * whose row says that it is the outermost. Whatever cannot be told speaks for the word.
  *
@@ -24,5 +25,9 @@ struct judge {
 
 /* May `word`, found at `where`, be a saved PC? Requires: it leads into an image, or is the end of one. */
 bool judge_may_live(const struct judge *judge, raddr where, raddr word);
+
+#define JUDGE_CALL_SIZE 8u
+/* Can a call end behind these bytes? By its form alone: e8 rel32, or ff /2. */
+bool judge_follows_call(const uint8_t before[JUDGE_CALL_SIZE]);
 
 #endif

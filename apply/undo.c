@@ -13,7 +13,7 @@
 #include <string.h>
 
 #define TRY_PAUSE 20000000ull
-#define SAME_REASON_TRIES 6u
+#define SAME_REASON_TRIES 25u
 
 /* libgcc_s, by name: the only module that walks our unwind tables. */
 static void find_unwinder(struct undo *u)

@@ -18,9 +18,12 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #define SAMPLES_ENOUGH 5000
+#define BUSY_TRIES 10u
+#define BUSY_PAUSE_NS 300000000
 #define SAMPLING_LONGER 4 /* times the seconds asked for, at most */
 
 struct exact {
@@ -420,6 +423,18 @@ static int complete(struct exact *x, const char *output, struct err *e)
 	return status;
 }
 
+/* The image of the round before may have to stay for a moment: until then the process is busy. */
+static int count_patiently(struct exact *x, double seconds, struct err *e)
+{
+	int status = count(x, seconds, e);
+	for (unsigned n = 0; status == -ERR_BUSY && n < BUSY_TRIES && !told_to_stop(x); n++) {
+		const struct timespec pause = {0, BUSY_PAUSE_NS};
+		nanosleep(&pause, NULL);
+		status = count(x, seconds, e);
+	}
+	return status;
+}
+
 /* Each round but the last only looks for what is called as well. */
 static int count_rounds(struct exact *x, struct err *e)
 {
@@ -430,7 +445,8 @@ static int count_rounds(struct exact *x, struct err *e)
 		bool last = round == x->options->rounds;
 		x->result.rounds = round;
 		say(x, last ? "counting" : "looking for more to count");
-		status = count(x, last ? x->options->max_seconds * 0.8 : x->options->max_seconds * 0.2 / (x->options->rounds - 1), e);
+		status =
+		    count_patiently(x, last ? x->options->max_seconds * 0.8 : x->options->max_seconds * 0.2 / (x->options->rounds - 1), e);
 		if (!status)
 			status = complete(x, counts, e);
 		if (last || x->result.cut_short || told_to_stop(x))

@@ -15,7 +15,7 @@ trap 'kill -9 $victim "${others[@]}" 2>/dev/null; rm -rf "$work"' EXIT
 
 # plan NAME: from half a second of samples of the victim
 plan() {
-	repave-profile record --json --samples -p "$victim" --seconds 0.5 -o "$work/samples.rprof" >"$work/log" 2>&1 || fail "record: exit $?"
+	repave-profile record --json --samples --rate 999 -p "$victim" --seconds 0.5 -o "$work/samples.rprof" >"$work/log" 2>&1 || fail "record: exit $?"
 	repave-analyze plan --json --counting --profile "$work/samples.rprof" -o "$work/$1.rplan" "${maps[@]}" >"$work/log" 2>&1 ||
 		fail "plan --counting: exit $?"
 }
