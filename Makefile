@@ -127,10 +127,11 @@ demo:
 soak: all
 	tests/bench/soak
 # torture: what make check samples, whole: programs on random layouts (SEEDS= of each of PROGRAMS=, see tests/torture/programs/run --help), and the tool,
-# or the target, killed at every step. An hour or more.
+# or the target, killed at every step; uprobes on all patched functions of a server. An hour or more.
 torture: all
 	B=$(B) tests/torture/programs/run
 	tests/torture/kills --random 300 threads python mariadb
+	tests/torture/probes
 	DYING_STEP=1 TEST_TIMEOUT=3600 tests/run -t live/dying $(B)
 bench:
 	@B=$(B) tests/bench/run
