@@ -69,13 +69,15 @@ int readers_find(const struct target *t, struct readers *readers, struct err *e)
 		return err_set(e, ERR_MEMORY, "no memory for %zu mappings", count);
 	for (size_t i = 0, next; !status && i < count; i = next) {
 		bool names = false, code = false;
-		for (next = i; next < count && maps[next].inode && same_file(&maps[i], &maps[next]) && !status; next++) {
-			code |= maps[next].execute;
-			status = names_lookup(t, &maps[next], &names, e);
-		}
-		if (next == i)
+		next = i + 1;
+		while (next < count && maps[i].inode && same_file(&maps[i], &maps[next]))
 			next++;
-		else if (!status && names && code && !only_tells(maps[i].path))
+		for (size_t k = i; k < next; k++)
+			code |= maps[k].inode && maps[k].execute;
+		/* Files without code may be a database of any size. */
+		for (size_t k = i; code && k < next && !status; k++)
+			status = names_lookup(t, &maps[k], &names, e);
+		if (!status && names && !only_tells(maps[i].path))
 			readers->list[readers->count++] = (struct readers_range){maps[i].start, maps[next - 1].end};
 	}
 	return status;

@@ -23,7 +23,7 @@ struct readers {
 	uint32_t count;
 };
 
-/* Reads all that is mapped from files. A zeroed *readers is a valid start; what it had is freed. Requires: target_refresh'ed. ERR_MEMORY. */
+/* Reads what is mapped of files that have code. A zeroed *readers is a valid start; what it had is freed. Requires: target_refresh'ed. ERR_MEMORY. */
 int readers_find(const struct target *t, struct readers *readers, struct err *e) MUST_CHECK;
 void readers_free(struct readers *readers);
 bool readers_hold(const struct readers *readers, raddr address);
