@@ -173,8 +173,9 @@ static int check_unwinding(const struct apply *a, struct err *e)
 	const char *why = why_skipped(a, asks_libgcc ? "/libgcc_s.so" : "/libc.so");
 	return err_set(
 	    e, ERR_REFUSED,
-	    "process %d: the plan has no usable part for %s, which unwinders ask, so exceptions could not pass through moved code (%s)",
-	    a->target->pid, asks_libgcc ? "libgcc_s" : "libc", why ? why : "plan with its map, or --without-unwind");
+	    "process %d: the plan has no usable part for %s, which unwinders ask, so exceptions could not pass through moved code "
+	    "(%s%splan with its map, or --without-unwind)",
+	    a->target->pid, asks_libgcc ? "libgcc_s" : "libc", why ? why : "", why ? "; " : "");
 }
 
 static int place_journal(struct apply *a, struct err *e)

@@ -283,8 +283,8 @@ int undo_rehearse(struct target *t, const struct undo_options *options, struct e
 		status = prepare(&u, e);
 	if (!status)
 		status = undo_settle(&u, options, &report, e);
-	if (!status && u.why_kept[0] && !u.wait)
-		status = err_set(e, ERR_REFUSED, "process %d: %s", t->pid, u.why_kept);
+	if (!status && u.why_lost[0])
+		status = err_set(e, ERR_REFUSED, "process %d: %s", t->pid, u.why_lost);
 	close_undo(&u);
 	return status;
 }

@@ -49,6 +49,16 @@ static void note_unwinding(struct undo *u, int tid)
 	u->wait = true;
 }
 
+/*
+ * Does this place lie in the middle of the hook's jump? That one stays when the other patches go, so nobody may be sent there: who is at the start
+ * of the look-up's copy stays in the image until it is through.
+ */
+static bool in_hook(const struct undo *u, raddr home)
+{
+	const struct patch *p = u->live ? patch_inside(&u->patches, home) : NULL;
+	return p && p->is_hook;
+}
+
 struct walk {
 	struct undo *undo;
 	struct tracee *tracee;
@@ -71,6 +81,11 @@ static bool visit_frame(void *context, const struct stack_frame *frame)
 		return true;
 	note_entered(u, (raddr){frame->pc.v - frame->is_return});
 	raddr home = original_of(u, frame->pc, frame->is_return);
+	if (in_hook(u, home)) {
+		undo_keep(u, "thread %d was interrupted where unwinders ask", w->tracee->tid);
+		u->wait = true;
+		return true;
+	}
 	if (!home.v || u->rewrite_count == UNDO_RETURNS_MAX) {
 		undo_keep(u, "thread %d: no original for the return address 0x%" PRIx64, w->tracee->tid, frame->pc.v);
 		return true;
@@ -133,7 +148,9 @@ static void walk_thread(struct undo *u, struct tracee *tracee)
 	}
 	if (result.end == STACK_BOTTOM)
 		return;
-	undo_keep(u, "thread %d: its stack cannot be followed (%s at 0x%" PRIx64 ")", tracee->tid, stack_end_text(result.end), result.pc.v);
+	snprintf(u->why_lost, sizeof u->why_lost, "thread %d: its stack cannot be followed (%s at 0x%" PRIx64 ")", tracee->tid,
+		 stack_end_text(result.end), result.pc.v);
+	undo_keep(u, "%s", u->why_lost);
 }
 
 /* A PC in an image goes home; an interrupted call that is to be made again must stand there as well. */
@@ -147,6 +164,11 @@ static bool move_home(struct undo *u, struct tracee *tracee, struct undo_report 
 	raddr home = original_of(u, pc, restarts);
 	if (!home.v || (restarts && original_of(u, (raddr){pc.v - 2}, false).v != home.v - 2)) {
 		undo_keep(u, "thread %d: no original for its PC 0x%" PRIx64, tracee->tid, pc.v);
+		u->wait = true;
+		return false;
+	}
+	if (in_hook(u, home)) {
+		undo_keep(u, "thread %d is where unwinders ask", tracee->tid);
 		u->wait = true;
 		return false;
 	}
@@ -167,6 +189,7 @@ static void survey_threads(struct undo *u, struct undo_report *report)
 {
 	u->rewrite_count = 0;
 	u->why_kept[0] = 0;
+	u->why_lost[0] = 0;
 	u->wait = false;
 	u->unwinding_tid = 0;
 	report->threads = 0;

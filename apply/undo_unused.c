@@ -62,10 +62,10 @@ static uint32_t journal_of(const struct undo *u, raddr word)
 static int pin_image(struct undo *u, raddr found, struct err *e)
 {
 	raddr word;
-	int status = target_read(u->target, found, &word.v, sizeof word.v, e);
-	uint32_t k = status ? 0 : journal_of(u, word);
-	if (status || k == u->journal_count)
-		return status; /* it changed meanwhile: it is looked for again */
+	bool there = target_read_some(u->target, found, &word.v, sizeof word.v) == sizeof word.v;
+	uint32_t k = there ? journal_of(u, word) : u->journal_count;
+	if (k == u->journal_count)
+		return 0; /* it changed or went meanwhile: it is looked for again */
 	u->pinned[k] = true;
 	snprintf(u->why_pinned, sizeof u->why_pinned, "a saved PC may lead into it: the word at 0x%" PRIx64 " looks like one", found.v);
 	return journal_set_state(u->target, &u->journals[k], undo_state_kept(u, &u->journals[k]), u->why_pinned, e);

@@ -32,6 +32,7 @@ struct undo {
 	struct readers readers;		   /* from the second stop on, when `readers_wanted` at the first */
 	bool readers_wanted;		   /* a thread holds what may be a pointer into our tables */
 	char why_kept[JOURNAL_REASON_SIZE];
+	char why_lost[JOURNAL_REASON_SIZE];   /* of the latest stop: whose stack cannot be followed, if it is so with one */
 	struct covered covered;		      /* by the walks of the latest stop */
 	bool *pinned;			      /* owned, per journal: not to be freed */
 	char why_pinned[JOURNAL_REASON_SIZE]; /* of the latest: a word of memory may be a saved PC that leads into its image */

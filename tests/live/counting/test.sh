@@ -277,6 +277,7 @@ stop_victim
 
 # A thread whose stack cannot be followed: an image could be applied, but not be taken out again.
 victim "$work/victim" 1 lost
+rounds "lost"
 repave-apply count --json -p "$victim" --seconds 0.2 -o "$work/raw.rprof" "$work/one.rplan" >"$work/log" 2>&1
 status=$?
 [ "$status" = 5 ] || fail "a stack that cannot be followed: exit $status"

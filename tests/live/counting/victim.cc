@@ -19,7 +19,7 @@
 #define MARK(name) asm volatile(".globl " #name "\n" #name ":\n\tnop")
 
 static std::atomic<unsigned long> rounds;
-static std::atomic<int> wrong, fork_wanted;
+static std::atomic<int> wrong, fork_wanted, is_lost;
 static bool calls_only;
 
 HOT uint64_t inner(uint64_t n)
@@ -208,6 +208,7 @@ static void *run_lost(void *)
 	if (code == MAP_FAILED)
 		_exit(3);
 	memcpy(code, loop, sizeof loop);
+	is_lost = 1;
 	reinterpret_cast<void (*)()>(code)();
 	return nullptr;
 }
@@ -229,6 +230,8 @@ int main(int argc, char **argv)
 	pthread_t lost;
 	if (!strcmp(mode, "lost") && pthread_create(&lost, nullptr, run_lost, nullptr))
 		return 3;
+	while (!strcmp(mode, "lost") && !is_lost)
+		usleep(1000);
 	while (true) {
 		pthread_t t;
 		check();
