@@ -229,17 +229,17 @@ text=$(exec_plan -- sh -c '(exec >/dev/null 2>&1; sleep 6) & echo text' 2>&1)
 echo "followed"
 
 # A plan for a library is for who maps it; several plans are applied as one, and exceptions pass through all of them.
-"$work/handplan" "$work/before.so" "$work/plan.library" || fail "no plan for a library"
+"$work/handplan" "$work/before.so" "$work/plan.so" || fail "no plan for a library"
 export AFTER=yes
-expect 0 AFTER env LD_PRELOAD="$work/before.so" repave-apply exec --report "$report" --plan "$work/plan.library" -- "$work/victim" work
+expect 0 AFTER env LD_PRELOAD="$work/before.so" repave-apply exec --report "$report" --plan "$work/plan.so" -- "$work/victim" work
 [ "$(jq -r '[.outcome, .patches] | @csv' "$report" | tail -n 1)" = '"applied",1' ] || fail "a plan for a library: $(cat "$report")"
-LD_PRELOAD=$work/before.so exec_plan --plan "$work/plan.library" -- "$work/victim" work >"$work/out" 2>"$work/log" || fail "two plans: exit $?"
+LD_PRELOAD=$work/before.so exec_plan --plan "$work/plan.so" -- "$work/victim" work >"$work/out" 2>"$work/log" || fail "two plans: exit $?"
 [ "$(jq -r '[.outcome, .patches, (.modules | length)] | @csv' "$report")" = '"applied",3,2' ] || fail "two plans: $(cat "$report")"
 unset AFTER
-expect 3 "is not mapped" repave-apply exec --plan "$work/plan.library" -- "$work/victim" exit 3
-expect 5 "is not mapped" repave-apply exec --strict --plan "$work/plan.library" -- "$work/victim" exit 3
+expect 3 "is not mapped" repave-apply exec --plan "$work/plan.so" -- "$work/victim" exit 3
+expect 5 "is not mapped" repave-apply exec --strict --plan "$work/plan.so" -- "$work/victim" exit 3
 rm -f "$report"
-repave-apply exec --follow --report "$report" --plan "$work/plan.library" -- sh -c "LD_PRELOAD='$work/before.so' '$work/victim' work" >"$work/out"
+repave-apply exec --follow --report "$report" --plan "$work/plan.so" -- sh -c "LD_PRELOAD='$work/before.so' '$work/victim' work" >"$work/out"
 [ "$(outcomes)" = "followed applied" ] || fail "a library of a followed program: $(cat "$report")"
 plans=()
 g++ -O2 -fno-inline-functions -Wl,--build-id -o "$work/throwing" ../filesink/throwing.cc 2>"$work/log" || fail "throwing.cc does not build"

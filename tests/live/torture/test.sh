@@ -10,7 +10,7 @@ work=$(mktemp -d) || exit 1
 trap 'rm -rf "$work"' EXIT
 export KEEP=$work/kept
 
-export WORK=$here/work
+export WORK=$here/workloads
 SEEDS=2 LIVE_RUNS=1 EXEC_SEEDS=1 tests/torture/programs/run few >"$work/table" 2>"$work/log"
 status=$?
 cat "$work/log" "$work/table"
