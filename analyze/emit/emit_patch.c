@@ -115,7 +115,7 @@ static bool counted_at(const struct emitter *m, const struct choice *c, uint32_t
 	return !c->second || flags_dead_second(c->second, m->image, map_vaddr(m->map, at));
 }
 
-/* The stub stands for the function's start, so its patch does too. Of random layouts every second one has it at the start. */
+/* What answers unwinders stands for the function's start, so the patch that leads there does too. Of random layouts every second one has it at the start. */
 static uint32_t entry_place(const struct emitter *m, const struct choice *c, uint32_t function)
 {
 	const struct map_function *f = &m->map->functions[function];

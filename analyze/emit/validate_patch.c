@@ -30,7 +30,7 @@ static bool stands_behind_endbr(const struct validator *v, const struct plan_pat
 	return patch->at == f->start + sizeof endbr64 && bytes && !memcmp(bytes, endbr64, sizeof endbr64);
 }
 
-/* At the function's start the target may have more before it (the stub). */
+/* At the function's start the target may have more before it: what answers unwinders. */
 static bool target_matches(const struct validator *v, const struct plan_patch *patch)
 {
 	const struct plan_function *f = &v->module->functions[patch->function];
