@@ -20,10 +20,15 @@ static bool leads_to_counter(const struct validator *v, uint32_t field, uint32_t
 	return counter_of(v, field, end) != PLAN_NONE;
 }
 
-/* The counter of a run of a counter, or PLAN_NONE: a load of something else, or the addition in a register. */
+/*
+ * The counter of a run of a counter, or PLAN_NONE: the addition in a register, or a load of something else. The latter may have a displacement
+ * from a register that would lead to a counter if it were one from RIP.
+ */
 static uint32_t counter_of_run(const struct validator *v, const struct plan_run *r)
 {
-	return r->image_size == 7 ? counter_of(v, r->image + (v->module->code[r->image] == 0xc6 ? 2 : 3), r->image + 7) : PLAN_NONE;
+	const uint8_t *code = v->module->code + r->image;
+	uint32_t modrm = code[0] == 0xc6 ? 1 : 2;
+	return r->image_size == 7 && (code[modrm] & 0xc7) == 5 ? counter_of(v, r->image + modrm + 1, r->image + 7) : PLAN_NONE;
 }
 
 static bool decode_at(const struct validator *v, uint64_t original, struct insn *ret_insn)

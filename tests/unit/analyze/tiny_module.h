@@ -64,7 +64,7 @@ __asm__(".pushsection .text\n"
 	"3:	shr $1, %rax\n"
 	"	jmp 2b\n"
 	"tiny_loop_end:\n	.balign 16, 0xcc\n"
-	/* an indirect jump that stays an exit, and a call that does not return */
+	/* an indirect jump that stays an exit, and calls, the last of which does not return */
 	"tiny_jump:\n"
 	"	lea 1f(%rip), %rax\n"
 	"	test %rdi, %rdi\n"
@@ -73,6 +73,7 @@ __asm__(".pushsection .text\n"
 	"1:	lea 7(%rdi), %rax\n"
 	"	ret\n"
 	"2:	call *tiny_slot(%rip)\n"
+	"	call *0x12345678(%rbp)\n"
 	"	ud2\n"
 	"tiny_jump_end:\n	.balign 16, 0xcc\n"
 	/* one byte */
