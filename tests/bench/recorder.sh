@@ -3,7 +3,7 @@
 # and without the recorder, at its default rate and at a high one. On a private mariadbd under sysbench; nothing is left behind.
 #
 #   tests/bench/recorder.sh [RESULT.json]        prints the result as JSON too
-# Knobs: RATE (5000) and SECONDS_HIGH (12; 60 for the real figure), ROUNDS (60), WINDOW (0.5 s), WORKLOAD (oltp_point_select), SYSBENCH_THREADS (2),
+# Knobs: RATE (5000) and SECONDS_HIGH (12; 60 for the real figure), ROUNDS (60), ROUNDS_HIGH (ROUNDS), WINDOW (0.5 s), WORKLOAD (oltp_point_select), SYSBENCH_THREADS (2),
 # CPUS (the last; empty: all), RECORD_OPTIONS (e.g. --per-thread), B (build/gcc). Exit: 0, else the step that failed is named.
 #
 # user, cpu: CPU time per transaction with the recorder / without, median of the rounds and its 95 % interval. `cpu` holds the work of the sampling
@@ -52,11 +52,11 @@ measure_size() {
 }
 
 # The recorder is started and stopped between windows; both states run on the same server and connections.
-# measure_overhead [RATE]
+# measure_overhead ROUNDS [RATE]
 measure_overhead() {
-	local start="'$B/repave-profile' record -p $mariadb_pid --samples ${1:+--rate $1} -o '$work/low.rprof' --json ${RECORD_OPTIONS:-} >'$work/low.json' & echo \$! >'$work/pid'; sleep 0.3"
+	local start="'$B/repave-profile' record -p $mariadb_pid --samples ${2:+--rate $2} -o '$work/low.rprof' --json ${RECORD_OPTIONS:-} >'$work/low.json' & echo \$! >'$work/pid'; sleep 0.3"
 	local stop="pid=\$(cat '$work/pid'); kill -INT \$pid; while kill -0 \$pid 2>/dev/null; do sleep 0.01; done; rm '$work/pid'; cp '$work/low.json' '$work/last.json'"
-	CPU_SAMPLER=$B/bench/cpu_sampler tests/bench/paired -p "$mariadb_pid" -c "mariadb:$mariadb_socket:Questions" --rounds "${ROUNDS:-60}" \
+	CPU_SAMPLER=$B/bench/cpu_sampler tests/bench/paired -p "$mariadb_pid" -c "mariadb:$mariadb_socket:Questions" --rounds "$1" \
 		--window "${WINDOW:-0.5}" --settle 0.1 --after "$start" --before "$stop" >"$work/rounds.tsv" &
 	wait $! || fail "paired rounds failed"
 	awk -f tests/bench/paired_stats.awk "$work/rounds.tsv" | jq --slurpfile record "$work/last.json" '
@@ -75,8 +75,8 @@ main() {
 	sysbench_start "${WORKLOAD:-oltp_point_select}" "${SYSBENCH_THREADS:-2}"
 	sleep 1
 	measure_size >"$work/size.json"
-	measure_overhead >"$work/overhead.json"
-	measure_overhead "${RATE:-5000}" >"$work/overhead_high.json"
+	measure_overhead "${ROUNDS:-60}" >"$work/overhead.json"
+	measure_overhead "${ROUNDS_HIGH:-${ROUNDS:-60}}" "${RATE:-5000}" >"$work/overhead_high.json"
 	sysbench_stop
 	jq -n --slurpfile size "$work/size.json" --slurpfile overhead "$work/overhead.json" --slurpfile high "$work/overhead_high.json" \
 		--arg load "$(cut -d' ' -f1-3 /proc/loadavg)" '
