@@ -3,8 +3,9 @@
 # and without the recorder, at its default rate and at a high one. On a private mariadbd under sysbench; nothing is left behind.
 #
 #   tests/bench/recorder.sh [RESULT.json]        prints the result as JSON too
-# Knobs: RATE (5000) and SECONDS_HIGH (12; 60 for the real figure), ROUNDS (60), ROUNDS_HIGH (ROUNDS), WINDOW (0.5 s), WORKLOAD (oltp_point_select), SYSBENCH_THREADS (2),
-# CPUS (the last; empty: all), RECORD_OPTIONS (e.g. --per-thread), B (build/gcc). Exit: 0, else the step that failed is named.
+# Knobs: RATE (5000) and SECONDS_HIGH (12; 60 for the real figure), ROUNDS (60), ROUNDS_HIGH (ROUNDS), WINDOW (0.5 s), WORKLOAD
+# (oltp_point_select), SYSBENCH_THREADS (2), CPUS (the last; empty: all), RECORD_OPTIONS (e.g. --per-thread), B (build/gcc). Exit: 0, else the
+# step that failed is named.
 #
 # user, cpu: CPU time per transaction with the recorder / without, median of the rounds and its 95 % interval. `cpu` holds the work of the sampling
 # interrupts, which the kernel charges to whom they interrupt; `user` only what the target itself ran slower.
