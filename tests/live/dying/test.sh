@@ -18,9 +18,7 @@ dies() {
 	5) died=$((died + 1)) ;;
 	*) fail "$1 of a target killed at step $step: exit $status" ;;
 	esac
-	kill -9 "$victim" 2>/dev/null
-	wait "$victim" 2>/dev/null
-	victim=
+	kill_victim
 }
 for step in $(seq 1 "${DYING_STEP:-7}" 110); do
 	victim "$work/victim" 16 2>/dev/null

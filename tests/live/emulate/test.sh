@@ -76,8 +76,7 @@ jq -r --argjson m "$module" '.branches[]? | select(.from_module == $m and .to_mo
 		$1 >= start && $1 < end && $2 > start && $2 < $1 { turned++ }
 		END { printf "%d %d\n", entered, turned; exit !(entered > 1000 && turned > entered * 45 && turned < entered * 50) }' >"$work/log" ||
 	fail "hot_mix was entered and turned so often: $(cat "$work/log")"
-kill -9 "$victim"
-wait "$victim" 2>/dev/null
+kill_victim
 
 perl -e 'while (1) { $x = join ",", sort map { $_ * 7 % 13 } 1 .. 50 }' &
 victim=$!
@@ -95,6 +94,4 @@ kill "$recorder"
 wait "$recorder" 2>/dev/null
 repave-profile record --emulate --seconds 1 --json -p "$victim" -o "$work/perl.rprof" >"$work/log" 2>&1 || fail "perl: exit $?"
 jq -e '.instructions > 500000 and .ends.limit * 2 > .windows' "$work/log" >/dev/null || fail "little was recorded of perl"
-kill -9 "$victim"
-wait "$victim" 2>/dev/null
-victim=
+kill_victim

@@ -4,8 +4,12 @@
 # fail TEXT    says what went wrong and ends the test
 # build_lib    makes $work/handplan and $work/pristine
 # victim PROGRAM [ARG...]   starts it, sets $victim; its output goes to $work/out
-# rounds       asks the victim (SIGUSR1, answer "rounds N") and sets $count; fails if it is dead, ever printed WRONG, or is silent for
-#              $PATIENCE (400) hundredths of a second
+# kill_victim
+# ready        waits until the victim has a handler for SIGUSR1
+# answers TEXT asks the victim (SIGUSR1) and sets $answer to its line; fails if it is dead, ever printed WRONG, or is silent for $PATIENCE (400)
+#              hundredths of a second
+# rounds TEXT  the same, for an answer "rounds N": sets $count
+# undone TEXT  undo; tries again while a thread is in the unwinder
 # progress TEXT    fails unless the victim gets on within two seconds
 # pristine [--padding]      text equal to the files, no mapping of ours
 # remember [PART...], same STEP     the comparer, see snapshot.sh
@@ -53,18 +57,47 @@ victim() {
 	sleep 0.2
 }
 
-rounds() {
+kill_victim() {
+	kill -9 "$victim" 2>/dev/null
+	wait "$victim" 2>/dev/null
+	victim=
+}
+
+# Bit 9 of the mask.
+ready() {
+	for _ in $(seq 500); do
+		grep -qE '^SigCgt:.*[2367abef]..$' "/proc/$victim/status" && return
+		sleep 0.02
+	done
+	fail "the victim does not start"
+}
+
+answers() {
 	local before
-	kill -0 "$victim" 2>/dev/null || fail "the victim is dead ($1)"
 	before=$(wc -l <"$work/out")
-	kill -USR1 "$victim"
+	kill -USR1 "$victim" 2>/dev/null || fail "the victim is dead ($1)"
 	for _ in $(seq "${PATIENCE:-400}"); do
 		[ "$(wc -l <"$work/out")" -gt "$before" ] && break
 		sleep 0.01
 	done
 	grep -q WRONG "$work/out" && fail "wrong results ($1)"
-	read -r _ count < <(tail -n 1 "$work/out")
 	[ "$(wc -l <"$work/out")" -gt "$before" ] || fail "the victim does not answer ($1)"
+	answer=$(tail -n 1 "$work/out")
+}
+
+rounds() {
+	answers "$1"
+	read -r _ count <<<"$answer"
+}
+
+undone() {
+	local status=75
+	for _ in $(seq 100); do
+		repave-apply undo -p "$victim" >"$work/log" 2>&1
+		status=$?
+		[ "$status" = 75 ] || break
+	done
+	[ "$status" = 0 ] || fail "$1: undo: exit $status"
 }
 
 progress() {

@@ -4,26 +4,10 @@ set -u
 cd "$(dirname "$0")" || exit 1
 . ../lib/live.sh
 
-# It has a handler for SIGUSR1, bit 9 of the mask.
-ready() {
-	for _ in $(seq 500); do
-		grep -qE '^SigCgt:.*[2367abef]..$' "/proc/$victim/status" && return
-		sleep 0.02
-	done
-	fail "the victim does not start"
-}
-
 # turn WORD: the next answer must be this
 turn() {
-	local before
-	before=$(wc -l <"$work/out")
-	kill -USR1 "$victim" || fail "$place: the victim is dead before $1"
-	for _ in $(seq 500); do
-		[ "$(wc -l <"$work/out")" -gt "$before" ] && break
-		sleep 0.01
-	done
-	grep WRONG "$work/out" && fail "$place: before $1"
-	[ "$(tail -n 1 "$work/out")" = "$1" ] || fail "$place: not $1"
+	answers "$place: before $1"
+	[ "$answer" = "$1" ] || fail "$place: not $1"
 }
 
 undo() {
@@ -64,9 +48,7 @@ for place in ${STACKS_PLACES:-arena context altstack thread frame frames shared 
 	same "$place"
 	turn begun
 	turn ended
-	kill -9 "$victim"
-	wait "$victim" 2>/dev/null
-	victim=
+	kill_victim
 done
 
 # What looks like a pointer into tables keeps nothing where no thread is in an unwinder.
@@ -81,7 +63,5 @@ undo
 grep -q "nothing of ours remains" "$work/log" || fail "$place: the image is kept for a word that nobody reads"
 turn ended
 same "$place"
-kill -9 "$victim"
-wait "$victim" 2>/dev/null
-victim=
+kill_victim
 echo "the image stays for a coroutine wherever its stack is"

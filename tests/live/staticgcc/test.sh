@@ -3,47 +3,12 @@
 set -u
 cd "$(dirname "$0")" || exit 1
 command -v g++ >/dev/null || { echo "no g++"; exit 77; }
-work=$(mktemp -d) || exit 1
-victim=
-cleanup() {
-	[ -n "$victim" ] && kill -9 "$victim" 2>/dev/null
-	rm -rf "$work"
-}
-trap cleanup EXIT
+. ../lib/live.sh
 
-. ../lib/snapshot.sh
-
-fail() {
-	echo "FAILED: $*"
-	cat "$work/out" "$work/log" 2>/dev/null
-	exit 1
-}
-
-# figures: asks the victim and sets rounds and moved.
+# figures TEXT: asks the victim and sets rounds and moved.
 figures() {
-	local before after
-	kill -0 "$victim" 2>/dev/null || fail "the victim is dead: $1"
-	before=$(wc -l <"$work/out")
-	kill -USR1 "$victim"
-	for _ in $(seq 200); do
-		after=$(wc -l <"$work/out")
-		[ "$after" -gt "$before" ] && break
-		sleep 0.05
-	done
-	grep -q WRONG "$work/out" && fail "$1"
-	[ "$after" -gt "$before" ] || fail "the victim does not answer: $1"
-	read -r _ rounds _ moved < <(tail -n 1 "$work/out")
-}
-
-# undone: takes the plan back; busy (a thread is inside the unwinder, which is where these threads are most of the time): tries again
-undone() {
-	local status=75
-	for _ in $(seq 100); do
-		repave-apply undo -p "$victim" >"$work/log" 2>&1
-		status=$?
-		[ "$status" = 75 ] || break
-	done
-	[ "$status" = 0 ] || fail "$1: undo: exit $status"
+	answers "$1"
+	read -r _ rounds _ moved <<<"$answer"
 }
 
 # throws NAME TURNS MAP...: runs $work/NAME, applies and undoes a plan that moves all of it
@@ -51,9 +16,7 @@ throws() {
 	local name=$1 turns=$2 turn start_rounds start_moved
 	shift 2
 	repave-analyze plan --torture 5 --modules "$name" -o "$work/plan" "$@" >"$work/log" 2>&1 || fail "$name: no plan"
-	"$work/$name" >"$work/out" 2>&1 &
-	victim=$!
-	sleep 0.2
+	victim "$work/$name"
 	figures "$name"
 	[ "$moved" = 0 ] || fail "$name: moved frames before anything was moved"
 	remember maps masks # exceptions are allocated
@@ -73,9 +36,7 @@ throws() {
 	sleep 0.1
 	figures "$name undone"
 	[ "$moved" = "$start_moved" ] || fail "$name: moved frames after undo"
-	kill "$victim"
-	wait "$victim" 2>/dev/null
-	victim=
+	kill_victim
 	echo "$name: $rounds rounds, $moved moved frames in $turns turns"
 }
 
@@ -88,27 +49,19 @@ throws own 10 "$work/own.rmap" "$work/libc.rmap"
 
 # Without libc's part of the plan its unwinder would not find the moved code.
 repave-analyze plan --torture 5 -o "$work/alone" "$work/own.rmap" >"$work/log" 2>&1 || fail "plan of own alone"
-"$work/own" >"$work/out" 2>&1 &
-victim=$!
-sleep 0.2
+victim "$work/own"
 repave-apply apply -p "$victim" "$work/alone" >"$work/log" 2>&1
 [ $? = 5 ] && grep -q "libc, which unwinders ask" "$work/log" || fail "a plan without libc is not refused"
-kill "$victim"
-wait "$victim" 2>/dev/null
-victim=
+kill_victim
 
 if g++ -O2 -static -Wl,--build-id -o "$work/static" victim.cc 2>"$work/log"; then
 	repave-analyze map -o "$work/static.rmap" "$work/static" >"$work/log" 2>&1 || fail "map static"
 	repave-analyze plan --torture 5 -o "$work/plan" "$work/static.rmap" >"$work/log" 2>&1 || fail "a plan for a static program"
-	"$work/static" >"$work/out" 2>&1 &
-	victim=$!
-	sleep 0.2
+	victim "$work/static"
 	repave-apply apply -p "$victim" "$work/plan" >"$work/log" 2>&1
 	[ $? = 5 ] && grep -q "exceptions could not pass" "$work/log" || fail "a static program is not refused"
 	figures "static"
-	kill "$victim"
-	wait "$victim" 2>/dev/null
-	victim=
+	kill_victim
 	echo "static program: refused while it runs"
 else
 	echo "no static libraries: not tried"
