@@ -18,7 +18,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -269,9 +268,40 @@ static int map_counters(struct inject *i, const struct region *r, struct err *e)
 	return status;
 }
 
+/* Does the system have huge pages for those who ask? */
+static bool offers_huge(void)
+{
+	char text[64] = "";
+	int fd = open("/sys/kernel/mm/transparent_hugepage/enabled", O_RDONLY | O_CLOEXEC);
+	ssize_t got = fd < 0 ? 0 : read(fd, text, sizeof text - 1);
+	if (fd >= 0)
+		close(fd);
+	return got > 0 && !strstr(text, "[never]");
+}
+
+/*
+ * Pages become huge ones as they are first written. MADV_COLLAPSE would make them of others afterwards, but it waits for every CPU to do some work
+ * (lru_add_drain_all) while it holds the lock of the target's address space: where a CPU is kept busy by others, the target can map nothing for
+ * minutes. A program that forbids itself transparent huge pages (MariaDB) has none here either.
+ */
+static int ask_huge(struct inject *i, const struct region *r, struct err *e)
+{
+	const uint64_t arguments[6] = {r->code.v, r->code_mapped, MADV_HUGEPAGE};
+	const struct inject_revert revert = {0, SYS_munmap, {r->code.v, r->code_mapped}};
+	struct err why = {0};
+	int64_t result;
+	int status = inject_hold(i, SYS_madvise, arguments, &revert, &result, &why);
+	if (status == -ERR_REFUSED) /* its system call filter is in the way: then without them */
+		return 0;
+	if (status && e)
+		*e = why;
+	return status;
+}
+
 /* Each mapping is held until the journal speaks of it and it can be told from others: a kill in between leaves nothing behind. */
 static int map_all(struct apply *a, struct inject *i, struct err *e)
 {
+	bool huge = !a->options->no_huge && offers_huge();
 	int status = inject_map(i, a->journal.address, a->journal.mapped, PROT_READ, e);
 	if (!status)
 		status = journal_write(a->target, a->journal.address, &a->encoded, e);
@@ -280,6 +310,8 @@ static int map_all(struct apply *a, struct inject *i, struct err *e)
 	for (uint32_t k = 0; !status && k < a->stage.region_count; k++) {
 		const struct region *r = &a->stage.regions[k];
 		status = inject_map(i, r->code, r->code_mapped, PROT_READ | PROT_EXEC, e);
+		if (!status && huge && plan_code_alignment(r->plan->code_size) == PLAN_REGION_ALIGN)
+			status = ask_huge(i, r, e);
 		if (!status)
 			status = stage_mark(a->target, r->code, e);
 		if (!status && r->counters_mapped)
@@ -290,33 +322,6 @@ static int map_all(struct apply *a, struct inject *i, struct err *e)
 			status = stage_mark(a->target, r->data, e);
 	}
 	return status ? status : inject_release(i, e);
-}
-
-/*
- * Some programs forbid themselves transparent huge pages, for the sake of their heap (MariaDB). That holds for our image as well, so it is
- * lifted for the moment that the kernel needs to make them; if this process dies meanwhile the thread forbids them again by itself.
- */
-static int collapse_all(struct apply *a, struct err *e)
-{
-	struct inject i;
-	int64_t result = 0;
-	static const uint64_t ask[6] = {PR_GET_THP_DISABLE}, allow[6] = {PR_SET_THP_DISABLE, 0}, forbid[6] = {PR_SET_THP_DISABLE, 1};
-	const struct inject_revert revert = {0, SYS_prctl, {PR_SET_THP_DISABLE, 1}};
-	if (a->options->no_huge || stage_collapse(&a->stage))
-		return 0;
-	int status = inject_begin(a->target, &i, e);
-	if (status)
-		return status;
-	status = inject_hold(&i, SYS_prctl, ask, NULL, &result, e);
-	if (!status && result == 1) {
-		status = inject_hold(&i, SYS_prctl, allow, &revert, &result, e);
-		if (!status && !result) {
-			stage_collapse(&a->stage);
-			status = inject_hold(&i, SYS_prctl, forbid, &revert, &result, e);
-		}
-	}
-	inject_end(&i);
-	return status == -ERR_REFUSED ? 0 : status; /* its system call filter is in the way: then without them */
 }
 
 /* Lays everything down while the target runs. Nothing of its own is changed but which pages are private. */
@@ -333,8 +338,6 @@ static int lay_down(struct apply *a, struct err *e)
 	inject_end(&i);
 	if (!status)
 		status = stage_write(&a->stage, e);
-	if (!status)
-		status = collapse_all(a, e);
 	if (!status && !a->target->held) /* otherwise it stands still all the time */
 		status = patch_prefault(a->target, &a->patches, e);
 	return status;
@@ -498,8 +501,6 @@ static void fill_report(struct apply *a)
 	struct apply_report *r = &a->report;
 	for (unsigned i = 0; i < PATCH_STATE_COUNT; i++)
 		r->patches[i] = patch_count(&a->patches, i);
-	for (uint32_t i = 0; i < a->stage.region_count; i++)
-		r->modules[i].huge = a->stage.regions[i].huge;
 	r->journal_size = a->journal.mapped;
 }
 

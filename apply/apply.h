@@ -28,7 +28,6 @@ struct apply_report {
 		raddr code;
 		uint64_t bias, code_size, data_size;
 		uint32_t functions, left_out, bound_slots;
-		bool huge;
 	} * modules; /* owned; in plan order, skipped ones last */
 	uint32_t module_count;
 	uint32_t patches[PATCH_STATE_COUNT]; /* by what became of them; PATCH_WANTED: made */

@@ -37,8 +37,8 @@ static void print_module(const struct apply_module *m)
 		printf("  left out: %s\n", m->skipped);
 		return;
 	}
-	printf("  %s: %u functions, %" PRIu64 " KB at 0x%" PRIx64 "%s", escape_shown(m->path), m->functions - m->left_out,
-	       m->code_size >> 10, m->code.v, m->huge ? ", huge pages" : "");
+	printf("  %s: %u functions, %" PRIu64 " KB at 0x%" PRIx64, escape_shown(m->path), m->functions - m->left_out, m->code_size >> 10,
+	       m->code.v);
 	if (m->left_out)
 		printf(", %u functions left out (differ in memory)", m->left_out);
 	if (m->bound_slots)
@@ -70,10 +70,9 @@ static json_t *module_json(const struct apply_module *m)
 {
 	if (m->skipped[0])
 		return json_pack("{s:s, s:s}", "path", escape_shown(m->path), "skipped", m->skipped);
-	return json_pack("{s:s, s:I, s:I, s:I, s:i, s:i, s:i, s:b}", "path", escape_shown(m->path), "address", (json_int_t)m->code.v,
+	return json_pack("{s:s, s:I, s:I, s:I, s:i, s:i, s:i}", "path", escape_shown(m->path), "address", (json_int_t)m->code.v,
 			 "code_bytes", (json_int_t)m->code_size, "data_bytes", (json_int_t)m->data_size, "functions",
-			 (int)(m->functions - m->left_out), "left_out", (int)m->left_out, "bound_calls", (int)m->bound_slots, "huge_pages",
-			 (int)m->huge);
+			 (int)(m->functions - m->left_out), "left_out", (int)m->left_out, "bound_calls", (int)m->bound_slots);
 }
 
 static int print_json(pid_t pid, const struct apply_report *r, bool dry_run, struct err *e)

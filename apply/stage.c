@@ -10,13 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/syscall.h>
-#include <sys/uio.h>
-#include <unistd.h>
-
-#ifndef MADV_COLLAPSE
-#define MADV_COLLAPSE 25
-#endif
 
 #define PIECE (256u << 10) /* code that is read at once */
 #define PIECE_GAP 4096u	   /* a page */
@@ -387,18 +380,4 @@ int stage_write(const struct stage *s, struct err *e)
 			status = write_and_compare(s->target, r->data, r->data_bytes, r->plan->data_size, e);
 	}
 	return status;
-}
-
-bool stage_collapse(struct stage *s)
-{
-	bool all = true;
-	for (uint32_t i = 0; i < s->region_count; i++) {
-		struct region *r = &s->regions[i];
-		if (r->huge || plan_code_alignment(r->plan->code_size) != PLAN_REGION_ALIGN)
-			continue;
-		struct iovec range = {(void *)(uintptr_t)r->code.v, r->code_mapped};
-		r->huge = syscall(SYS_process_madvise, s->target->pidfd, &range, 1, MADV_COLLAPSE, 0) == (ssize_t)r->code_mapped;
-		all &= r->huge;
-	}
-	return all;
 }

@@ -21,7 +21,6 @@ struct region {
 	uint8_t *code_bytes, *data_bytes;		    /* owned: plan bytes, relocated */
 	bool *left_out;					    /* owned, per function: differs in memory, so it stays as it is */
 	uint32_t left_out_count, bound_slots;
-	bool huge;
 };
 
 /* What did not go in, for people; at most one per module. */
@@ -68,9 +67,6 @@ int stage_mark(const struct target *t, raddr mapping, struct err *e) MUST_CHECK;
 
 /* Writes the bytes into the mappings, which must exist, and reads them back. ERR_IO when they differ. */
 int stage_write(const struct stage *s, struct err *e) MUST_CHECK;
-
-/* Asks for huge pages under code that is large enough; sets `huge` where the kernel agreed. Does all such code have them now? */
-bool stage_collapse(struct stage *s);
 
 /* The region whose code holds `address`, or NULL. */
 const struct region *stage_region_of(const struct stage *s, raddr address);

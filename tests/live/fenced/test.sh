@@ -27,6 +27,26 @@ under() {
 	return 1
 }
 
+# pages KIND KILOBYTES [ARG...]: so many are in huge pages while the plan is applied with ARG...; the process forbids itself what it did before
+pages() {
+	local forbidden
+	under "$1" || return
+	forbidden=$(grep THP_enabled "/proc/$victim/status")
+	repave-apply apply -p "$victim" --max-pause 2000 "${@:3}" "$work/big" >"$work/log" 2>&1 || fail "$*: apply: exit $?"
+	repave-apply status -p "$victim" >"$work/log" 2>&1 || fail "$*: status: exit $?"
+	grep -q ", $2 KB in huge pages" "$work/log" || fail "$*: not $2 KB in huge pages"
+	[ "$(grep THP_enabled "/proc/$victim/status")" = "$forbidden" ] || fail "$*: what it forbids itself is another"
+	repave-apply undo -p "$victim" --max-pause 2000 >"$work/log" 2>&1 || fail "$*: undo: exit $?"
+	finish
+}
+if grep -qE '\[(always|madvise)\]' /sys/kernel/mm/transparent_hugepage/enabled; then
+	pages plain 2048
+	pages small-pages 0
+	grep -q '\[always\]' /sys/kernel/mm/transparent_hugepage/enabled || pages plain 0 --no-huge
+else
+	echo "huge pages: not tried, there are none"
+fi
+
 for kind in mdwe sealed advised faulting locked data-limit migrating; do
 	under "$kind" && cycle "$kind" "$work/big" && finish
 done

@@ -260,6 +260,8 @@ static void come_under(void)
 		must(signal(SIGUSR2, on_usr2) != SIG_ERR, "signal");
 	else if (!strcmp(kind, "mdwe"))
 		must(!prctl(PR_SET_MDWE, 1, 0, 0, 0), "PR_SET_MDWE");
+	else if (!strcmp(kind, "small-pages"))
+		must(!prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0), "PR_SET_THP_DISABLE");
 	else if (!strcmp(kind, "sealed"))
 		seal();
 	else if (!strcmp(kind, "advised"))
