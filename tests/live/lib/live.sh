@@ -4,12 +4,11 @@
 # fail TEXT    says what went wrong and ends the test
 # build_lib    makes $work/handplan and $work/pristine
 # victim PROGRAM [ARG...]   starts it, sets $victim; its output goes to $work/out
-# kill_victim
+# kill_victim  and wait for it
 # ready        waits until the victim has a handler for SIGUSR1
 # answers TEXT asks the victim (SIGUSR1) and sets $answer to its line; fails if it is dead, ever printed WRONG, or is silent for $PATIENCE (400)
 #              hundredths of a second
 # rounds TEXT  the same, for an answer "rounds N": sets $count
-# undone TEXT  undo; tries again while a thread is in the unwinder
 # progress TEXT    fails unless the victim gets on within two seconds
 # pristine [--padding]      text equal to the files, no mapping of ours
 # remember [PART...], same STEP     the comparer, see snapshot.sh
@@ -18,6 +17,7 @@
 # start_asking PROGRAM [ARG...]   as victim, for one that takes commands on standard input and answers each with a line
 # ask COMMAND      sets $answer; fails when it is silent or ever printed WRONG
 # end_asking       its input ends, and so must it, with exit 0
+# undone TEXT      undo succeeds; tries again while a thread is in the unwinder
 # cycle NAME PLAN [ARG...]      apply (with ARG...), status, verify, undo: the victim works before, while and after, and is then as it was
 # refused NAME STATUS TEXT PLAN [ARG...]   apply exits with STATUS and one line that says TEXT, and the victim is untouched and works
 
