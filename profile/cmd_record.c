@@ -267,7 +267,7 @@ static const struct cli_option options[] = {
     {"window", 0, CLI_NUMBER, "N", "with --emulate: instructions in a row (default 50000)"},
     {"share", 0, CLI_REAL, "X", "with --emulate: part of the time that one thread stands still (default 0.25)"},
     {"samples", 0, CLI_FLAG, NULL, "samples only: never change the process"},
-    {"rate", 0, CLI_NUMBER, "HZ", "samples per second of CPU time (default 199 for clock events, else 1999)"},
+    {"rate", 0, CLI_NUMBER, "HZ", "samples per second of CPU time (default 97 for clock events, else 1999)"},
     {"event", 'e', CLI_STRING, "EVENT", "event name for libpfm4, e.g. cycles, cpu-clock (default: the best there is)"},
     {"output", 'o', CLI_STRING, "FILE", "the profile, \"-\" for stdout (default PID.rprof)"},
     {"kernel", 0, CLI_FLAG, NULL, "samples from the kernel too"},
