@@ -1,4 +1,5 @@
 #include "apply/journal.h"
+#include "apply/pagemap.h"
 #include "apply/verbs.h"
 #include "formats/base/escape.h"
 
@@ -8,26 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-
-/* Bytes of huge pages under the mapping that starts at `address`, by /proc/PID/smaps. */
-static uint64_t huge_bytes(pid_t pid, raddr address)
-{
-	char path[64], line[512];
-	uint64_t huge = 0, start, end, value;
-	bool inside = false;
-	snprintf(path, sizeof path, "/proc/%d/smaps", pid);
-	FILE *file = fopen(path, "re");
-	if (!file)
-		return 0;
-	while (fgets(line, sizeof line, file)) {
-		if (sscanf(line, "%" SCNx64 "-%" SCNx64 " ", &start, &end) == 2)
-			inside = start <= address.v && address.v < end;
-		else if (inside && sscanf(line, "AnonHugePages: %" SCNu64 " kB", &value) == 1)
-			huge = value << 10;
-	}
-	fclose(file);
-	return huge;
-}
 
 static const char *answer(const struct journal *j)
 {
@@ -75,11 +56,14 @@ static void print_journal(const struct target *t, const struct journal *j)
 			printf("  %u patches not made (reason %u)\n", j->dropped[i], i);
 	for (uint32_t i = 0; i < j->region_count; i++) {
 		const struct journal_region *r = &j->regions[i];
+		uint64_t huge;
 		if (r->counters_mapped)
 			printf("  it counts what runs, which makes the process slower; undo takes it out\n");
-		printf("  %s: %u functions, %u left out, %" PRIu64 " KB at 0x%" PRIx64 ", %" PRIu64 " KB in huge pages\n",
-		       escape_shown(r->module.path), r->functions - r->left_out, r->left_out, r->code_size >> 10, r->code.v,
-		       huge_bytes(t->pid, r->code) >> 10);
+		printf("  %s: %u functions, %u left out, %" PRIu64 " KB at 0x%" PRIx64, escape_shown(r->module.path),
+		       r->functions - r->left_out, r->left_out, r->code_size >> 10, r->code.v);
+		if (pagemap_huge_bytes(t->task, r->code, r->code_mapped, &huge))
+			printf(", %" PRIu64 " KB in huge pages", huge >> 10);
+		printf("\n");
 	}
 }
 
@@ -88,11 +72,13 @@ static json_t *journal_json(const struct target *t, const struct journal *j)
 	json_t *regions = json_array();
 	for (uint32_t i = 0; i < j->region_count; i++) {
 		const struct journal_region *r = &j->regions[i];
-		json_array_append_new(regions,
-				      json_pack("{s:s, s:I, s:I, s:i, s:i, s:b, s:I}", "path", escape_shown(r->module.path), "address",
-						(json_int_t)r->code.v, "code_bytes", (json_int_t)r->code_size, "functions",
-						(int)(r->functions - r->left_out), "left_out", (int)r->left_out, "counting",
-						(int)(r->counters_mapped != 0), "huge_bytes", (json_int_t)huge_bytes(t->pid, r->code)));
+		uint64_t huge;
+		bool told = pagemap_huge_bytes(t->task, r->code, r->code_mapped, &huge);
+		json_array_append_new(regions, json_pack("{s:s, s:I, s:I, s:i, s:i, s:b, s:o}", "path", escape_shown(r->module.path),
+							 "address", (json_int_t)r->code.v, "code_bytes", (json_int_t)r->code_size,
+							 "functions", (int)(r->functions - r->left_out), "left_out", (int)r->left_out,
+							 "counting", (int)(r->counters_mapped != 0), "huge_bytes",
+							 told ? json_integer((json_int_t)huge) : json_null()));
 	}
 	return json_pack("{s:s, s:s, s:s, s:I, s:b, s:i, s:s, s:o}", "state", journal_state_text(j->state), "answer", answer(j), "version",
 			 escape_shown(j->version), "applied_at", (json_int_t)j->applied_at, "inherited",

@@ -1,39 +1,23 @@
 #include "apply/hidden.h"
 
+#include "apply/pagemap.h"
 #include "formats/base/bytes.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <unistd.h>
 
-enum { PIECE = 1 << 20, PAGE = 4096, PAGEMAP_BATCH = 512 };
+enum { PIECE = 1 << 20, PAGE = 4096 };
 #define ENDED_STACK_MAX (1ull << 30) /* how far above a word on an ended thread's stack its control block is looked for */
-/* Documentation/admin-guide/mm/pagemap.rst */
-#define PAGEMAP_PRESENT ((uint64_t)3 << 62) /* in memory or swapped out */
-#define PAGEMAP_FILE ((uint64_t)1 << 61)    /* a page of a file, or shared: in a private mapping, one that was never written */
-
-/* The same as a question, since Linux 6.7; the headers may be older. */
-struct scan_range {
-	uint64_t start, end, categories;
-};
-struct scan_request {
-	uint64_t size, flags, start, end, walk_end, ranges, range_count, max_pages, inverted, mask, anyof, returned;
-};
-#define SCAN _IOWR('f', 16, struct scan_request)
-#define SCAN_PRESENT_OR_SWAPPED ((uint64_t)3 << 3)
-#define SCAN_FILE ((uint64_t)1 << 2)
 
 struct search {
 	const struct target *target;
 	const struct hidden_search *wanted;
 	struct covered_range *skipped; /* owned; sorted, none touching another */
 	uint32_t skipped_count;
-	uint64_t *kilobytes; /* owned; per mapping: how much there is to read */
+	uint64_t *kilobytes; /* owned; per mapping: how much there is to read, as far as that is known */
 	raddr low, high;     /* span of the images: most words are outside */
 	uint8_t *piece, *other_piece;
 	int pagemap; /* -1: not readable, then every page is read */
@@ -73,22 +57,19 @@ static bool read_range(const struct search *s, const struct page_visitor *visito
 }
 
 /* Page by page, as every kernel can tell. */
-static bool read_listed(const struct search *s, const struct page_visitor *visitor, const struct covered_range *range, bool file)
+static bool read_listed(const struct search *s, const struct page_visitor *visitor, const struct covered_range *range,
+			enum pagemap_kind kind)
 {
-	uint64_t entries[PAGEMAP_BATCH], run = 0, end = range->end.v, page = range->start.v & ~(uint64_t)(PAGE - 1);
+	uint64_t run = 0, end = range->end.v, page = range->start.v & ~(uint64_t)(PAGE - 1);
 	while (page < end) {
-		uint64_t wanted = (end - page + PAGE - 1) / PAGE;
-		wanted = wanted < PAGEMAP_BATCH ? wanted : PAGEMAP_BATCH;
-		ssize_t got = pread(s->pagemap, entries, wanted * 8, (off_t)(page / PAGE * 8));
-		if (got < 0 && errno == EINTR)
-			continue;
-		if (got < 8)
+		bool exists[PAGEMAP_BATCH];
+		uint32_t count = pagemap_list(s->pagemap, page, end, kind, exists);
+		if (!count)
 			return read_range(s, visitor, run ? run : page < range->start.v ? range->start.v : page, end);
-		for (ssize_t i = 0; i < got / 8; i++, page += PAGE) {
-			bool exists = (entries[i] & PAGEMAP_PRESENT) && (file || !(entries[i] & PAGEMAP_FILE));
-			if (exists && !run)
+		for (uint32_t i = 0; i < count; i++, page += PAGE) {
+			if (exists[i] && !run)
 				run = page < range->start.v ? range->start.v : page;
-			if (exists || !run)
+			if (exists[i] || !run)
 				continue;
 			if (read_range(s, visitor, run, page))
 				return true;
@@ -99,33 +80,26 @@ static bool read_listed(const struct search *s, const struct page_visitor *visit
 }
 
 /*
- * Only pages that exist: a server reserves terabytes and reading them would create page tables, or fault them in. `file`: also unwritten ones. To
- * list each page takes minutes, where the kernel cannot skip what is empty by itself (a program with the address sanitizer has 14 TiB of shadow).
+ * Only pages that exist: a server reserves terabytes and reading them would create page tables, or fault them in. To list each page takes minutes,
+ * where the kernel cannot skip what is empty by itself (a program with the address sanitizer has 14 TiB of shadow).
  */
-static bool read_present(const struct search *s, const struct page_visitor *visitor, const struct covered_range *range, bool file)
+static bool read_present(const struct search *s, const struct page_visitor *visitor, const struct covered_range *range,
+			 enum pagemap_kind kind)
 {
-	struct scan_range ranges[PAGEMAP_BATCH];
+	struct pagemap_range ranges[PAGEMAP_BATCH];
 	struct covered_range left = *range;
 	while (left.start.v < left.end.v) {
-		struct scan_request scan = {.size = sizeof scan,
-					    .start = left.start.v & ~(uint64_t)(PAGE - 1),
-					    .end = left.end.v,
-					    .ranges = (uintptr_t)ranges,
-					    .range_count = PAGEMAP_BATCH,
-					    .inverted = file ? 0 : SCAN_FILE,
-					    .mask = file ? 0 : SCAN_FILE,
-					    .anyof = SCAN_PRESENT_OR_SWAPPED,
-					    .returned = SCAN_PRESENT_OR_SWAPPED};
-		int count = ioctl(s->pagemap, SCAN, &scan);
-		if (count < 0 || scan.walk_end <= left.start.v)
-			return read_listed(s, visitor, &left, file);
+		uint64_t first = left.start.v & ~(uint64_t)(PAGE - 1), last = (left.end.v + PAGE - 1) & ~(uint64_t)(PAGE - 1), scanned;
+		int count = pagemap_scan(s->pagemap, first, last, kind, ranges, &scanned);
+		if (count < 0)
+			return read_listed(s, visitor, &left, kind);
 		for (int i = 0; i < count; i++) {
 			uint64_t start = ranges[i].start > left.start.v ? ranges[i].start : left.start.v;
 			uint64_t end = ranges[i].end < left.end.v ? ranges[i].end : left.end.v;
 			if (read_range(s, visitor, start, end))
 				return true;
 		}
-		left.start.v = scan.walk_end;
+		left.start.v = scanned;
 	}
 	return false;
 }
@@ -134,7 +108,7 @@ static bool read_memory(const struct search *s, const struct page_visitor *visit
 			const struct covered_range *range)
 {
 	if (s->pagemap >= 0)
-		return read_present(s, visitor, range, m->shared);
+		return read_present(s, visitor, range, m->shared ? PAGEMAP_THERE : PAGEMAP_WRITTEN);
 	return m->read && m->write && read_range(s, visitor, range->start.v, range->end.v);
 }
 
@@ -217,7 +191,15 @@ static uint64_t kilobytes_of(const char *line, bool shared)
 	return counts || !strcmp(name, shared ? "Rss" : "Anonymous") ? value : 0;
 }
 
-/* A reservation of terabytes would take long to look through, page by page: the kernel knows faster that it is empty. */
+/* Does the kernel skip by itself what is empty? */
+static bool can_scan(const struct search *s)
+{
+	struct pagemap_range ranges[PAGEMAP_BATCH];
+	uint64_t end;
+	return s->pagemap >= 0 && pagemap_scan(s->pagemap, PAGE, 2 * PAGE, PAGEMAP_THERE, ranges, &end) >= 0;
+}
+
+/* A reservation of terabytes would take long to look through, page by page: then smaps, with its price (pagemap.h), knows that it is empty. */
 static void read_kilobytes(struct search *s)
 {
 	const struct procmaps *maps = &s->target->maps;
@@ -226,6 +208,8 @@ static void read_kilobytes(struct search *s)
 	uint64_t start, *current = NULL;
 	for (size_t i = 0; i < maps->count; i++)
 		s->kilobytes[i] = UINT64_MAX; /* not known */
+	if (can_scan(s))
+		return;
 	snprintf(path, sizeof path, "/proc/%d/smaps", (int)s->target->task);
 	FILE *file = fopen(path, "re");
 	while (file && getline(&line, &room, file) > 0) {
@@ -315,13 +299,11 @@ int hidden_find(const struct target *t, const struct hidden_search *search, radd
 {
 	struct search s = {
 	    .target = t, .wanted = search, .low = {UINT64_MAX}, .piece = malloc(PIECE), .other_piece = malloc(PIECE), .pagemap = -1};
-	char path[64];
 	s.kilobytes = malloc((t->maps.count + 1) * sizeof *s.kilobytes);
 	int status =
 	    s.piece && s.other_piece && s.kilobytes ? list_skipped(&s, e) : err_set(e, ERR_MEMORY, "no memory to search for saved PCs");
 	if (!status) {
-		snprintf(path, sizeof path, "/proc/%d/pagemap", (int)t->task);
-		s.pagemap = open(path, O_RDONLY | O_CLOEXEC);
+		s.pagemap = pagemap_open(t->task);
 		read_kilobytes(&s);
 		find(&s);
 		*ret_found = s.found;
