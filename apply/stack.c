@@ -36,7 +36,8 @@ int stack_open(pid_t pid, const struct procmaps *maps, struct stack_unwinder **r
 	snprintf(path, sizeof path, "/proc/%d/mem", (int)pid);
 	int memory = open(path, O_RDONLY | O_CLOEXEC);
 	if (memory < 0)
-		return err_set_errno(e, errno, "%s", path);
+		return errno == ENOENT || errno == ESRCH ? err_set(e, ERR_BUSY, "%s: that thread has just ended; try again", path)
+							 : err_set_errno(e, errno, "%s", path);
 	struct stack_unwinder *unwinder = calloc(1, sizeof *unwinder);
 	int status = unwinder ? stack_modules_read(memory, maps, &unwinder->modules, e) : err_set(e, ERR_MEMORY, "unwinder");
 	close(memory);

@@ -25,7 +25,8 @@ struct stack_unwinder;
 
 /*
  * Reads .eh_frame_hdr and what follows it in its segment for each ELF file mapped in `maps` (the vdso too). Modules without a usable
- * table are skipped: walks through them end with STACK_NO_CFI. ERR_MEMORY; ERR_GONE when the target's memory cannot be read any more.
+ * table are skipped: walks through them end with STACK_NO_CFI. `pid`: a thread that has the memory. ERR_MEMORY; ERR_BUSY when that thread has ended
+ * meanwhile; ERR_GONE when the memory cannot be read any more.
  */
 int stack_open(pid_t pid, const struct procmaps *maps, struct stack_unwinder **ret_unwinder, struct err *e) MUST_CHECK;
 void stack_close(struct stack_unwinder *unwinder);

@@ -229,11 +229,12 @@ static int open_descriptors(struct target *t, struct err *e)
 	snprintf(path, sizeof path, "/proc/%d/task", t->pid);
 	t->task_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (t->task_fd < 0)
-		return err_set_errno(e, errno, "%s", path);
+		return is_gone(errno) ? err_set(e, ERR_GONE, "process %d does not exist", t->pid) : err_set_errno(e, errno, "%s", path);
 	snprintf(path, sizeof path, "/proc/%d/task/%d/mem", t->pid, task);
 	t->mem_fd = open(path, O_RDWR | O_CLOEXEC);
 	if (t->mem_fd < 0)
-		return err_set_errno(e, errno, "%s", path);
+		return is_gone(errno) ? err_set(e, ERR_BUSY, "%s: that thread has just ended; try again", path)
+				      : err_set_errno(e, errno, "%s", path);
 	return 0;
 }
 
