@@ -256,7 +256,7 @@ static int prepare(struct apply *a, const struct plan *plan, struct err *e)
 static int map_counters(struct inject *i, const struct region *r, struct err *e)
 {
 	const uint64_t arguments[6] = {r->counters.v, r->counters_mapped, PROT_READ | PROT_WRITE};
-	const struct inject_revert revert = {0, SYS_munmap, {r->counters.v, r->counters_mapped}};
+	const struct inject_revert revert = {.number = SYS_munmap, .arguments = {r->counters.v, r->counters_mapped}};
 	int64_t result = 0;
 	int status = inject_map(i, r->counters, r->counters_mapped, PROT_READ, e);
 	if (!status)
@@ -283,11 +283,14 @@ static bool offers_huge(void)
  * Pages become huge ones as they are first written. MADV_COLLAPSE would make them of others afterwards, but it waits for every CPU to do some work
  * (lru_add_drain_all) while it holds the lock of the target's address space: where a CPU is kept busy by others, the target can map nothing for
  * minutes. A program that forbids itself transparent huge pages (MariaDB) has none here either.
+ *
+ * Requires a mapping that is held and untouched, and leaves it so: it gets its mark afterwards.
  */
 static int ask_huge(struct inject *i, const struct region *r, struct err *e)
 {
 	const uint64_t arguments[6] = {r->code.v, r->code_mapped, MADV_HUGEPAGE};
-	const struct inject_revert revert = {0, SYS_munmap, {r->code.v, r->code_mapped}};
+	const struct inject_revert revert = {
+	    .number = SYS_munmap, .arguments = {r->code.v, r->code_mapped}, .takes_over = true, .earlier = (int64_t)r->code.v};
 	struct err why = {0};
 	int64_t result;
 	int status = inject_hold(i, SYS_madvise, arguments, &revert, &result, &why);

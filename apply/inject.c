@@ -42,6 +42,8 @@ static uint8_t *put_revert(uint8_t *p, const struct inject_revert *revert)
 	if (!revert || !revert->number)
 		revert = &none;
 	p = put_move(p, 0x48, 0xb9, (uint64_t)0 - (uint64_t)revert->expected);
+	memcpy(p, (uint8_t[]){0x48, 0x8d, 0x0c, 0x08, 0xe3, 0x12}, 6);
+	p = put_move(p + 6, 0x48, 0xb9, (uint64_t)0 - (uint64_t)(revert->takes_over ? revert->earlier : revert->expected));
 	memcpy(p, (uint8_t[]){0x48, 0x8d, 0x0c, 0x08, 0xe3, 0x02, 0xeb, 0x20}, 8);
 	p = put_move(p + 8, 0x48, 0xb8, revert->number);
 	p = put_move(p, 0x48, 0xbf, revert->arguments[0]);
@@ -487,7 +489,7 @@ int inject_map(struct inject *i, raddr address, uint64_t size, int protection, s
 	const uint64_t arguments[6] = {
 	    address.v, size, (uint64_t)protection, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, (uint64_t)-1, 0,
 	};
-	const struct inject_revert revert = {(int64_t)address.v, SYS_munmap, {address.v, size}};
+	const struct inject_revert revert = {.expected = (int64_t)address.v, .number = SYS_munmap, .arguments = {address.v, size}};
 	int status = inject_hold(i, SYS_mmap, arguments, &revert, &result, e);
 	if (status)
 		return status;

@@ -9,7 +9,10 @@
  *	stub:	0f 05			syscall			<- the thread is sent here
  *		48 b9 imm64		mov rcx, -expected	<- it is stopped here when all goes well, and given its registers back
  *		48 8d 0c 08		lea rcx, [rax + rcx]
- *		e3 02			jrcxz revert		the call did what it should
+ *		e3 12			jrcxz revert		the call did what it should
+ *		48 b9 imm64		mov rcx, -earlier
+ *		48 8d 0c 08		lea rcx, [rax + rcx]
+ *		e3 02			jrcxz revert		the call was not made: what an earlier one did goes back
  *		eb 20			jmp heal
  *	revert: 48 b8 imm64		mov rax, number		the call that takes it back
  *		48 bf imm64		mov rdi, first argument
@@ -28,7 +31,7 @@
 #include "apply/target.h"
 #include "apply/tracee.h"
 
-#define INJECT_CODE_SIZE 156
+#define INJECT_CODE_SIZE 172
 #define INJECT_MAGIC "RePaveS1" /* behind the code: a stub that a killed tool left is known by it */
 #define INJECT_STUB_SIZE (INJECT_CODE_SIZE + 8)
 
@@ -36,6 +39,8 @@
 struct inject_revert {
 	int64_t expected; /* only if the call returned this */
 	uint64_t number, arguments[2];
+	bool takes_over; /* or if it was not made, and the earlier call of this hold ... */
+	int64_t earlier; /* ... had returned this: so no moment is without one of the two */
 };
 
 struct inject {
@@ -57,8 +62,9 @@ int inject_begin(struct target *t, struct inject *ret_inject, struct err *e) MUS
 
 /*
  * Makes one call and keeps the thread where it is; inject_release lets go of what the call did. Until then, should this process die, the
- * thread makes the call in `revert` (may be NULL) first. May be used again while held: then the earlier call stands. ERR_REFUSED: the thread
- * filters its system calls, and would be killed for one of the two if this process died (filter.h); no call was made. Otherwise as inject_call.
+ * thread makes the call in `revert` (may be NULL) first. May be used again while held: then the earlier call stands, unless `revert` takes it
+ * over. ERR_REFUSED: the thread filters its system calls, and would be killed for one of the two if this process died (filter.h); no call was made.
+ * Otherwise as inject_call.
  */
 int inject_hold(struct inject *i, long number, const uint64_t arguments[6], const struct inject_revert *revert, int64_t *ret_result,
 		struct err *e) MUST_CHECK;

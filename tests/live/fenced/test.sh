@@ -8,7 +8,7 @@ build_victim victim.c
 "$work/handplan" "$work/victim" "$work/small" || fail "no plan"
 "$work/handplan" "$work/victim" "$work/big" --big yes || fail "no plan"
 group=
-trap 'kill -9 $victim 2>/dev/null; leave_group; rm -rf "$work"' EXIT
+trap 'kill -9 $victim 2>/dev/null; [ -z "$group" ] || leave_group; rm -rf "$work"' EXIT
 
 # under KIND: a victim under that limit, when it says that it is; 1: this kernel does not know it
 under() {
@@ -26,6 +26,20 @@ under() {
 	victim=
 	return 1
 }
+
+for kind in mdwe sealed advised faulting locked data-limit migrating; do
+	under "$kind" && cycle "$kind" "$work/big" && finish
+done
+under errno && cycle errno "$work/big" && finish
+while read -r kind status text; do
+	under "$kind" && refused "$kind" "$status" "$text" "$work/small" && finish
+done <<-'END'
+	strict 5 strict seccomp mode
+	kill 5 killed by its own system call filter
+	locked-limit 5 RLIMIT_MEMLOCK
+	address-limit 5 RLIMIT_AS
+	mappings 5 vm.max_map_count
+END
 
 # pages KIND KILOBYTES [ARG...]: so many are in huge pages while the plan is applied with ARG...; the process forbids itself what it did before
 pages() {
@@ -46,20 +60,6 @@ if grep -qE '\[(always|madvise)\]' /sys/kernel/mm/transparent_hugepage/enabled; 
 else
 	echo "huge pages: not tried, there are none"
 fi
-
-for kind in mdwe sealed advised faulting locked data-limit migrating; do
-	under "$kind" && cycle "$kind" "$work/big" && finish
-done
-under errno && cycle errno "$work/big" && finish
-while read -r kind status text; do
-	under "$kind" && refused "$kind" "$status" "$text" "$work/small" && finish
-done <<-'END'
-	strict 5 strict seccomp mode
-	kill 5 killed by its own system call filter
-	locked-limit 5 RLIMIT_MEMLOCK
-	address-limit 5 RLIMIT_AS
-	mappings 5 vm.max_map_count
-END
 
 # A filter of the killing kind: dry, then killed at every step until the refusal.
 under kill

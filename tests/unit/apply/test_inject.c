@@ -96,7 +96,7 @@ static void call_that_did_its_work_is_taken_back(void **state)
 	(void)state;
 	uint64_t after[9] = {0};
 	void *page = mmap(NULL, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	const struct inject_revert revert = {0, SYS_munmap, {(uintptr_t)page, 4096}};
+	const struct inject_revert revert = {.number = SYS_munmap, .arguments = {(uintptr_t)page, 4096}};
 	uint8_t *stub = stub_page(&revert);
 	run_stub(stub, (const uint64_t[4]){SYS_madvise, (uintptr_t)page, 4096, MADV_DONTNEED}, after); /* returns 0, as expected */
 	assert_restored(after);
@@ -109,13 +109,32 @@ static void call_that_failed_is_not_taken_back(void **state)
 	(void)state;
 	uint64_t after[9] = {0};
 	void *page = mmap(NULL, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	const struct inject_revert revert = {0, SYS_munmap, {(uintptr_t)page, 4096}};
+	const struct inject_revert revert = {.number = SYS_munmap, .arguments = {(uintptr_t)page, 4096}};
 	uint8_t *stub = stub_page(&revert);
 	run_stub(stub, (const uint64_t[4]){SYS_madvise, (uintptr_t)page + 1, 4096, MADV_DONTNEED}, after); /* EINVAL */
 	assert_restored(after);
 	assert_true(is_mapped(page));
 	munmap(stub, 4096);
 	munmap(page, 4096);
+}
+
+/* Sent behind the call, with what an earlier one returned, as a thread that never came to make this one. */
+static void earlier_call_is_taken_back(void **state)
+{
+	(void)state;
+	for (int right = 0; right < 2; right++) {
+		uint64_t after[9] = {0};
+		void *page = mmap(NULL, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		const struct inject_revert revert = {
+		    .number = SYS_munmap, .arguments = {(uintptr_t)page, 4096}, .takes_over = true, .earlier = (int64_t)(uintptr_t)page};
+		uint8_t *stub = stub_page(&revert);
+		run_stub(stub + 2, (const uint64_t[4]){(uintptr_t)page + (right ? 0 : 4096)}, after);
+		assert_restored(after);
+		assert_int_equal(is_mapped(page), !right);
+		munmap(stub, 4096);
+		if (!right)
+			munmap(page, 4096);
+	}
 }
 
 static void interrupted_call_is_made_again(void **state)
@@ -138,9 +157,8 @@ static void interrupted_call_is_made_again(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(stub_restores_every_register_and_returns),
-	    cmocka_unit_test(call_that_did_its_work_is_taken_back),
-	    cmocka_unit_test(call_that_failed_is_not_taken_back),
+	    cmocka_unit_test(stub_restores_every_register_and_returns), cmocka_unit_test(call_that_did_its_work_is_taken_back),
+	    cmocka_unit_test(call_that_failed_is_not_taken_back),	cmocka_unit_test(earlier_call_is_taken_back),
 	    cmocka_unit_test(interrupted_call_is_made_again),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
