@@ -18,7 +18,8 @@ static void print_text(pid_t pid, const struct undo_report *r)
 	if (r->breakpoints)
 		printf("  %u breakpoints or uprobes of somebody else stay, with the original code around them\n", r->breakpoints);
 	if (r->kept)
-		printf("  the image stays mapped: %s; nothing new enters it, undo again to free it\n", r->kept_because);
+		printf("  the image stays mapped: %s; nothing new enters it, undo again to free it%s\n", r->kept_because,
+		       r->hooked ? " (what unwinders ask stays redirected: no other plan can be applied until then)" : "");
 	else
 		printf("  %" PRIu64 " KB unmapped, nothing of ours remains\n", r->freed >> 10);
 	if (r->map_removed)
@@ -30,10 +31,10 @@ static void print_text(pid_t pid, const struct undo_report *r)
 static int print_json(pid_t pid, const struct undo_report *r, struct err *e)
 {
 	json_t *root =
-	    json_pack("{s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:f, s:I, s:b, s:s, s:b}", "pid", (int)pid, "patches", (int)r->patches,
+	    json_pack("{s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:f, s:I, s:b, s:b, s:s, s:b}", "pid", (int)pid, "patches", (int)r->patches,
 		      "threads", (int)r->threads, "moved", (int)r->moved, "returns", (int)r->returns, "stops", (int)r->stops, "breakpoints",
 		      (int)r->breakpoints, "pause_ms", (double)r->pause / 1e6, "freed_bytes", (json_int_t)r->freed, "kept", (int)r->kept,
-		      "kept_because", r->kept_because, "perf_map_removed", (int)r->map_removed);
+		      "hooked", (int)r->hooked, "kept_because", r->kept_because, "perf_map_removed", (int)r->map_removed);
 	if (!root)
 		return err_set(e, ERR_MEMORY, "no memory for the report");
 	json_dumpf(root, stdout, JSON_INDENT(2));
