@@ -48,8 +48,8 @@ bool patch_leads_to(const struct patch *p, raddr address)
 	return p->at.v + PLAN_PATCH_SIZE + (uint64_t)(int64_t)(int32_t)load_u32(p->written + 1) == address.v;
 }
 
-/* `stub`: of the region, 0 when no patch is its hook. */
-static struct patch make_patch(const struct stage *s, uint32_t region, const struct plan_patch *from, raddr stub)
+/* `hook`: where the region's hook leads, 0 when it has none. */
+static struct patch make_patch(const struct stage *s, uint32_t region, const struct plan_patch *from, raddr hook)
 {
 	const struct region *r = &s->regions[region];
 	struct patch p = {.at = region_text(r, from->at), .kind = from->kind, .region = region, .function = from->function};
@@ -63,7 +63,7 @@ static struct patch make_patch(const struct stage *s, uint32_t region, const str
 		p.state = PATCH_CROSSES;
 	else if (distance != (int32_t)distance)
 		p.state = PATCH_UNREACHED;
-	p.is_hook = stub.v && patch_leads_to(&p, stub);
+	p.is_hook = hook.v && patch_leads_to(&p, hook);
 	return p;
 }
 
@@ -87,9 +87,11 @@ int patch_set_init(const struct stage *s, struct patch_set *ret_set, struct err 
 	set.count = 0;
 	for (uint32_t i = 0; i < s->region_count; i++) {
 		const struct plan_module *plan = s->regions[i].plan;
-		raddr none = {0}, stub = plan->directory == PLAN_NONE ? none : patch_stub(s->regions[i].code, plan->runs, plan->run_count);
+		raddr hook = {0};
+		if (plan->directory != PLAN_NONE)
+			hook = patch_stub(s->regions[i].code, plan->runs, plan->run_count);
 		for (uint32_t k = 0; k < plan->patch_count; k++)
-			set.list[set.count++] = make_patch(s, i, &plan->patches[k], stub);
+			set.list[set.count++] = make_patch(s, i, &plan->patches[k], hook);
 	}
 	qsort(set.list, set.count, sizeof *set.list, by_address);
 	for (uint32_t i = 1; !status && i < set.count; i++)

@@ -30,7 +30,7 @@ struct target {
 
 /*
  * Opens `pid` and takes the lock that keeps other instances away. ERR_GONE (no such process, zombie), ERR_PERMISSION, ERR_BUSY (another
- * instance works on it). The target is not touched.
+ * instance works on it, or the thread that was chosen has just ended). The target is not touched.
  */
 int target_open(pid_t pid, struct target *ret_target, struct err *e) MUST_CHECK;
 void target_close(struct target *t);

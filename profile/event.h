@@ -17,8 +17,8 @@
 
 /*
  * Default rates: primes, so that they beat with no timer of the target. Clock events cost a timer interrupt each. On a busy server in a nested virtual
- * machine 5000 a second were measured at 25 to 34 %, that is 50 to 68 us each, 199 at 2.5 % (0.6 to 3.7) and 97 at 0.7 % (-0.6 to 1.7). They
- * cost a third of that where interrupts are cheaper. Hardware events cost about a tenth of that on real machines (figure of others, not measured here).
+ * machine 5000 a second were measured at 25 to 34 %, that is 50 to 68 us each, 199 at 2.5 % (0.6 to 3.7) and 97 at 0.7 % (-0.6 to 1.7). Not
+ * measured: machines where interrupts are cheaper, and hardware events, which cost about a tenth by the figures of others.
  */
 enum { EVENT_RATE_CLOCK = 97, EVENT_RATE_HARDWARE = 1999 };
 

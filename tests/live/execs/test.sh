@@ -3,7 +3,6 @@
 set -u
 cd "$(dirname "$0")" || exit 1
 . ../lib/live.sh
-ASK_AGAIN=100 # a signal that its first thread has taken is gone when exec ends that
 build_lib
 build_victim victim.c
 "$work/handplan" "$work/victim" "$work/plan" || fail "no plan"

@@ -4,7 +4,6 @@
  */
 #include <pthread.h>
 #include <signal.h>
-#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -13,7 +12,8 @@
 
 static char **arguments;
 static int times;
-static atomic_bool stays;
+static bool stays;
+static sigset_t asked;
 
 __attribute__((noinline, noclone, used)) uint64_t hot_mix(uint64_t x, uint64_t n)
 {
@@ -35,60 +35,49 @@ static void *work(void *unused)
 	return unused;
 }
 
+static void answer(int number)
+{
+	char text[64];
+	int n = snprintf(text, sizeof text, "rounds %d\n", times);
+	if (number == SIGTERM)
+		_exit(0);
+	if (number == SIGUSR2)
+		stays = true;
+	else if (number == SIGUSR1 && write(1, text, (size_t)n) < 0)
+		_exit(3);
+}
+
+/*
+ * Nobody else takes signals: exec would end a thread together with the signal that it has just taken. What nobody has taken outlives exec, so each one
+ * is answered.
+ */
 static void *execute(void *unused)
 {
+	struct timespec wait = {0, (5 + times * 7919 % 40) * 1000000l};
 	char number[16];
-	usleep(5000 + (unsigned)(times * 7919 % 40) * 1000);
-	while (stays)
-		pause();
+	for (int taken; (taken = sigtimedwait(&asked, NULL, &wait)) > 0 || stays;)
+		answer(taken);
 	snprintf(number, sizeof number, "%d", times + 1);
 	execl("/proc/self/exe", arguments[0], number, NULL);
 	exit(3);
 	return unused;
 }
 
-static void on_usr1(int signal)
-{
-	char text[64];
-	(void)signal;
-	int n = snprintf(text, sizeof text, "rounds %d\n", times);
-	if (write(1, text, (size_t)n) < 0)
-		_exit(3);
-}
-
-static void on_usr2(int signal)
-{
-	(void)signal;
-	stays = true;
-}
-
-static void on_term(int signal)
-{
-	(void)signal;
-	_exit(0);
-}
-
 int main(int argc, char **argv)
 {
 	pthread_t thread;
-	sigset_t all;
 	arguments = argv;
 	times = argc > 1 ? atoi(argv[1]) : 0;
-	/* Blocked from before the handlers stand, also in the thread that executes: nothing is lost in between. */
-	sigemptyset(&all);
-	sigaddset(&all, SIGUSR1);
-	sigaddset(&all, SIGUSR2);
-	sigaddset(&all, SIGTERM);
-	pthread_sigmask(SIG_BLOCK, &all, NULL);
-	signal(SIGUSR1, on_usr1);
-	signal(SIGUSR2, on_usr2);
-	signal(SIGTERM, on_term);
+	sigemptyset(&asked);
+	sigaddset(&asked, SIGUSR1);
+	sigaddset(&asked, SIGUSR2);
+	sigaddset(&asked, SIGTERM);
+	pthread_sigmask(SIG_BLOCK, &asked, NULL);
 	for (int i = 0; i < 3; i++)
 		if (pthread_create(&thread, NULL, work, NULL))
 			return 3;
 	if (pthread_create(&thread, NULL, execute, NULL))
 		return 3;
-	pthread_sigmask(SIG_UNBLOCK, &all, NULL);
 	for (;;)
 		pause();
 }

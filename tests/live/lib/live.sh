@@ -7,7 +7,7 @@
 # kill_victim  and wait for it
 # ready        waits until the victim has a handler for SIGUSR1
 # answers TEXT asks the victim (SIGUSR1) and sets $answer to its line; fails if it is dead, ever printed WRONG, or is silent for $PATIENCE (400)
-#              hundredths of a second. With ASK_AGAIN it is asked again after so many of them
+#              hundredths of a second
 # rounds TEXT  the same, for an answer "rounds N": sets $count
 # progress TEXT    fails unless the victim gets on within two seconds
 # pristine [--padding]      text equal to the files, no mapping of ours
@@ -73,12 +73,10 @@ ready() {
 }
 
 answers() {
-	local before time
+	local before
 	before=$(wc -l <"$work/out")
-	for ((time = 0; time < ${PATIENCE:-400}; time++)); do
-		if ((time % ${ASK_AGAIN:-1000000} == 0)); then
-			kill -USR1 "$victim" 2>/dev/null || fail "the victim is dead ($1)"
-		fi
+	kill -USR1 "$victim" 2>/dev/null || fail "the victim is dead ($1)"
+	for _ in $(seq "${PATIENCE:-400}"); do
 		[ "$(wc -l <"$work/out")" -gt "$before" ] && break
 		sleep 0.01
 	done
