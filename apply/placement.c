@@ -8,6 +8,11 @@
 #define HIGHEST ((uint64_t)0x7fffff000000)
 #define PAGE 4096u
 #define LOW_MODULE ((uint64_t)1 << 32)
+/*
+ * Above lie 32-bit numbers that programs like: sets of flags with the highest bit set (Python's types have one word of 0x8008xxxx each), infinities and
+ * NaNs of floats, INT_MAX. In memory each looks like a saved PC to an undo that searches for them (hidden.h), and the image would stay.
+ */
+#define LOW_PREFERRED ((uint64_t)0x7f000000)
 
 struct window {
 	uint64_t low, high; /* the new range must lie in [low, high) */
@@ -79,10 +84,9 @@ static bool grows(const struct procmap *m)
 	return !strncmp(m->path, "[stack", 6);
 }
 
-int placement_find(const struct procmaps *maps, const struct placement_range *taken, size_t taken_count, const struct placement_want *want,
-		   raddr *ret_address, struct err *e)
+static struct best find_best(const struct procmaps *maps, const struct placement_range *taken, size_t taken_count,
+			     const struct placement_want *want, struct window reach)
 {
-	struct window reach = reach_of(want);
 	struct best best = {0};
 	uint64_t low = 0;
 	for (size_t i = 0; i <= maps->count; i++) {
@@ -99,6 +103,18 @@ int placement_find(const struct procmaps *maps, const struct placement_range *ta
 		if (gap.low < gap.high)
 			try_gap(taken, taken_count, want, gap, &best);
 	}
+	return best;
+}
+
+int placement_find(const struct procmaps *maps, const struct placement_range *taken, size_t taken_count, const struct placement_want *want,
+		   raddr *ret_address, struct err *e)
+{
+	struct window reach = reach_of(want), preferred = reach;
+	if (want->load_high.v <= LOW_MODULE && preferred.high > LOW_PREFERRED)
+		preferred.high = LOW_PREFERRED;
+	struct best best = find_best(maps, taken, taken_count, want, preferred);
+	if (!best.found)
+		best = find_best(maps, taken, taken_count, want, reach);
 	if (!best.found)
 		return err_set(e, ERR_REFUSED, "no free %" PRIu64 " bytes within 2 GiB of the module at 0x%" PRIx64 "-0x%" PRIx64,
 			       want->size, want->load_low.v, want->load_high.v);

@@ -51,6 +51,22 @@ static void low_executable_leaves_room_for_its_heap(void **state)
 	assert_true(at + want.size - 0x400000 < 2 * GIB);
 }
 
+static void low_executable_stays_out_of_popular_numbers(void **state)
+{
+	(void)state;
+	struct procmap list[] = {map_of(0x400000, 0x900000, "/bin/x"), map_of(0xa00000, 0xb00000, "[heap]"), map_of(2 * GIB, 4 * GIB, "")};
+	struct placement_want want = {{0x400000}, {0x900000}, 3 * MIB, HUGE};
+	uint64_t at;
+	for (size_t count = 2; count <= 3; count++) {
+		assert_int_equal(place(list, count, &want, &at), 0);
+		assert_true(at + want.size <= 0x7f000000 && at > 0x7e000000);
+	}
+	/* But rather there than nowhere. */
+	list[1].end.v = 0x7f000000;
+	assert_int_equal(place(list, 2, &want, &at), 0);
+	assert_true(at >= 0x7f000000);
+}
+
 static void module_at_the_edge_of_reach_is_respected(void **state)
 {
 	(void)state;
@@ -99,6 +115,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(pie_goes_right_below),
 	    cmocka_unit_test(low_executable_leaves_room_for_its_heap),
+	    cmocka_unit_test(low_executable_stays_out_of_popular_numbers),
 	    cmocka_unit_test(module_at_the_edge_of_reach_is_respected),
 	    cmocka_unit_test(gap_below_a_stack_is_not_used),
 	    cmocka_unit_test(taken_ranges_are_avoided),
