@@ -115,10 +115,10 @@ clean:
 
 # Set up, install, demonstrate, measure.
 SETUP_ARGS ?=
-BENCH_PROGRAMS := $(B)/bench/cpu_sampler
-$(B)/bench/%: $(B)/tests/bench/%.c.o
+BENCH_PROGRAMS := $(B)/bench/cpu_sampler $(B)/bench/clock_bound
+$(B)/bench/%: $(B)/tests/bench/%.c.o $(B)/libanalyze.a $(FORMATS_LIB)
 	@mkdir -p $(@D)
-	$(CC) $(LDFLAGS) $^ -o $@
+	$(CC) $(LDFLAGS) $^ $(LIBS_analyze) $(LIBS_formats) -o $@
 setup:
 	scripts/setup $(SETUP_ARGS)
 demo:
