@@ -74,6 +74,8 @@ void report_exact(FILE *out, const struct exact_result *r, const char *name)
 	if (r->slowdown > 0)
 		fprintf(out, "slowdown meanwhile: about %.2f times; ", r->slowdown);
 	fprintf(out, "paused for %.2f and %.2f ms to begin and end\n", r->apply_pause_ms, r->undo_pause_ms);
+	if (r->why_ended[0])
+		fprintf(out, "no further round: %s\n", r->why_ended);
 	if (r->kept)
 		fprintf(out, "the counting image is still mapped, nothing runs in it: repave-apply undo frees it later\n");
 	fprintf(out, "%s: %" PRIu64 " bytes\n", name, r->bytes);
@@ -81,12 +83,13 @@ void report_exact(FILE *out, const struct exact_result *r, const char *name)
 
 int report_exact_json(FILE *out, const struct exact_result *r, const char *name, struct err *e)
 {
-	json_t *root = json_pack("{s:s, s:s, s:i, s:I, s:s, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:b, s:b, s:I}", "file", name, "source",
-				 "exact", "rounds", (int)r->rounds, "samples", (json_int_t)r->samples, "samples_event", r->event, "blocks",
-				 (json_int_t)r->blocks, "executions", (json_int_t)r->executions, "counters", (json_int_t)r->counters,
-				 "guessed_edges", (json_int_t)r->guessed, "seconds", r->counted_seconds, "slowdown", r->slowdown,
-				 "apply_pause_ms", r->apply_pause_ms, "undo_pause_ms", r->undo_pause_ms, "cut_short", (int)r->cut_short,
-				 "kept", (int)r->kept, "bytes", (json_int_t)r->bytes);
+	json_t *root =
+	    json_pack("{s:s, s:s, s:i, s:I, s:s, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:b, s:s*, s:b, s:I}", "file", name, "source",
+		      "exact", "rounds", (int)r->rounds, "samples", (json_int_t)r->samples, "samples_event", r->event, "blocks",
+		      (json_int_t)r->blocks, "executions", (json_int_t)r->executions, "counters", (json_int_t)r->counters, "guessed_edges",
+		      (json_int_t)r->guessed, "seconds", r->counted_seconds, "slowdown", r->slowdown, "apply_pause_ms", r->apply_pause_ms,
+		      "undo_pause_ms", r->undo_pause_ms, "cut_short", (int)r->cut_short, "no_further_round",
+		      r->why_ended[0] ? r->why_ended : NULL, "kept", (int)r->kept, "bytes", (json_int_t)r->bytes);
 	if (!root)
 		return err_set(e, ERR_MEMORY, "no memory for JSON");
 	json_dumpf(root, out, JSON_INDENT(2) | JSON_PRESERVE_ORDER);

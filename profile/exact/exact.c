@@ -435,7 +435,7 @@ static int count_patiently(struct exact *x, double seconds, struct err *e)
 	return status;
 }
 
-/* Each round but the last only looks for what is called as well. */
+/* Each round but the last only looks for what is called as well. What one has counted is good, also when no other can follow it. */
 static int count_rounds(struct exact *x, struct err *e)
 {
 	char samples[PATH_MAX], counts[PATH_MAX];
@@ -447,6 +447,11 @@ static int count_rounds(struct exact *x, struct err *e)
 		say(x, last ? "counting" : "looking for more to count");
 		status =
 		    count_patiently(x, last ? x->options->max_seconds * 0.8 : x->options->max_seconds * 0.2 / (x->options->rounds - 1), e);
+		if (status == -ERR_BUSY && round > 1) {
+			snprintf(x->result.why_ended, sizeof x->result.why_ended, "%.255s", e->text);
+			x->result.rounds = round - 1;
+			return 0;
+		}
 		if (!status)
 			status = complete(x, counts, e);
 		if (last || x->result.cut_short || told_to_stop(x))

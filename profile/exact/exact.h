@@ -34,8 +34,9 @@ struct exact_result {
 	double apply_pause_ms, undo_pause_ms;
 	uint64_t samples, counters, blocks, executions, guessed;
 	unsigned rounds;
-	bool cut_short; /* the limit was passed */
-	bool kept;	/* the image could not be unmapped yet: undo again */
+	bool cut_short;	     /* the limit was passed */
+	bool kept;	     /* the image could not be unmapped yet: undo again */
+	char why_ended[256]; /* why no further round could be made, the image of the one before being in use; "" */
 	uint64_t bytes;
 	char event[64]; /* of the samples */
 };

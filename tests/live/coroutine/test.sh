@@ -33,5 +33,22 @@ for again in 1 2; do
 	grep -q "nothing of ours remains" "$work/log" || fail "the image is not freed when nothing leads into it"
 	same "round $again"
 done
+
+# Live counting goes in rounds, and the coroutine keeps the image of the first: what that has counted is delivered.
+REPAVE_CACHE=$work repave-profile record --exact --seconds 0.4 --max-seconds 4 -p "$victim" -o "$work/counts" >"$work/record" 2>&1 &
+recorder=$!
+for ((try = 0; try < 1000; try++)); do # for its image to be mapped; it runs in it a moment later, for 0.8 s
+	grep -q "r-xp 00000000 00:00 0 $" "/proc/$victim/maps" && break
+	sleep 0.02
+done
+sleep 0.3
+turn begun
+wait "$recorder" || fail "record: exit $?, $(cat "$work/record")"
+grep -q "live counting in 1 rounds" "$work/record" && grep -q "no further round: .*saved PC" "$work/record" ||
+	fail "not cut short by the coroutine: $(cat "$work/record")"
+repave-dump "$work/counts" >"$work/log" 2>&1 && grep -q "counts" "$work/log" || fail "no counts"
+turn ended
+repave-apply undo -p "$victim" >"$work/log" 2>&1 || fail "undo of the counting image: exit $?"
+same counting
 kill_victim
-echo "a coroutine keeps its image, twice"
+echo "a coroutine keeps its image, twice, and that of live counting"
