@@ -102,3 +102,17 @@ fi
 # Seventeen kinds, of which each must have been seen to come back when stops show: else this test would not tell.
 shown=$(awk -F '|' '$2 > 0' "$work/shown" | wc -l)
 [ "$shown" -ge 17 ] || fail "only $shown kinds of calls show a stop"
+
+# What has been done in part cannot be made again: the call returns that part, and whoever writes all goes on from there.
+build_victim part.c
+"$work/handplan" "$work/victim" "$work/plan" || fail "no plan"
+victim "$work/victim"
+sleep 0.2
+[ "$(cat "$work/out")" = begins ] || fail "the pipe took all at once: $(cat "$work/out")"
+cycle 1
+[ "$(sed -n 2p "$work/out")" = "wrote 65536" ] || fail "a write of which a part is done does not return that part: $(cat "$work/out")"
+kill -USR1 "$victim"
+wait "$victim" || fail "bytes are lost: exit $?"
+victim=
+grep -q "^all came" "$work/out" || fail "not all bytes came"
+echo "a write of which a part is done returned that part: $(grep -c "^wrote" "$work/out") calls for 1 MiB"

@@ -1,0 +1,64 @@
+/*
+ * Writes PART_TOTAL bytes into a pipe by as few calls as it takes, and says for each what it returned: of a call that waits for room with a part of
+ * its bytes written, a stop makes one that returns that part, as SIGSTOP and SIGCONT do. Reads once it is told to by SIGUSR1, and says whether all
+ * bytes came, in order. Exit 1 if not.
+ */
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { PART_TOTAL = 1 << 20 };
+
+unsigned char hot_byte(unsigned i);
+static int ends[2];
+static unsigned char sent[PART_TOTAL], got[PART_TOTAL];
+
+/* To be moved. */
+__attribute__((noinline)) unsigned char hot_byte(unsigned i)
+{
+	unsigned mixed = i * 7;
+	for (unsigned k = 0; k < 4; k++)
+		mixed ^= i >> (8 - k);
+	return (unsigned char)mixed;
+}
+
+static void *write_all(void *unused)
+{
+	puts("begins"); /* and has all memory for that */
+	fflush(stdout);
+	for (ssize_t done = 0, n; done < PART_TOTAL; done += n) {
+		n = write(ends[1], sent + done, (size_t)(PART_TOTAL - done));
+		if (n < 0) {
+			printf("WRONG: %m\n");
+			return unused;
+		}
+		printf("wrote %zd\n", n);
+		fflush(stdout);
+	}
+	return unused;
+}
+
+int main(void)
+{
+	pthread_t writer;
+	sigset_t set;
+	int signal;
+	sigemptyset(&set);
+	sigaddset(&set, SIGUSR1);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	for (unsigned i = 0; i < PART_TOTAL; i++)
+		sent[i] = hot_byte(i);
+	if (pipe(ends) || pthread_create(&writer, NULL, write_all, NULL))
+		return 1;
+	sigwait(&set, &signal);
+	for (ssize_t done = 0, n; done < PART_TOTAL; done += n) {
+		n = read(ends[0], got + done, (size_t)(PART_TOTAL - done));
+		if (n <= 0)
+			return 1;
+	}
+	pthread_join(writer, NULL);
+	puts(memcmp(sent, got, PART_TOTAL) ? "WRONG bytes" : "all came");
+	return memcmp(sent, got, PART_TOTAL) != 0;
+}
