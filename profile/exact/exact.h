@@ -36,7 +36,7 @@ struct exact_result {
 	unsigned rounds;
 	bool cut_short;	     /* the limit was passed */
 	bool kept;	     /* the image could not be unmapped yet: undo again */
-	char why_ended[256]; /* why no further round could be made, the image of the one before being in use; "" */
+	char why_ended[256]; /* why no further round could be made: the process stayed busy; "" */
 	uint64_t bytes;
 	char event[64]; /* of the samples */
 };
