@@ -453,6 +453,7 @@ static int go_back(struct apply *a, int status, struct err *e)
 	struct err why = {0};
 	if (status == -ERR_GONE)
 		return status;
+	a->target->cut_calls |= a->patched; /* nothing half done for the sake of a call */
 	int failed = undo_process(a->target, &options, &undone, &why);
 	if (failed == -ERR_REFUSED && !a->patched)
 		return status; /* nothing had been mapped */
@@ -530,6 +531,8 @@ static int apply_once(struct target *t, const struct plan *plan, const struct ap
 		status = prepare(&a, plan, e);
 	if (!status)
 		status = fill_modules(&a, e);
+	if (!status)
+		status = tracee_wait_calls(t, e);
 	if (!status && !options->dry_run) {
 		status = lay_down(&a, e);
 		a.report.stage_time = monotonic_now() - begin;
@@ -552,6 +555,7 @@ static int apply_once(struct target *t, const struct plan *plan, const struct ap
 int apply_plan(struct target *t, const struct plan *plan, const struct apply_options *options, struct apply_report *ret_report,
 	       struct err *e)
 {
+	t->calls_by = t->calls_cut = 0;
 	int status = apply_once(t, plan, options, ret_report, e);
 	for (unsigned n = 1; status == -ERR_BUSY && n < PLACE_TRIES; n++) {
 		monotonic_pause(TRY_PAUSE);
@@ -559,5 +563,7 @@ int apply_plan(struct target *t, const struct plan *plan, const struct apply_opt
 		if (!status)
 			status = apply_once(t, plan, options, ret_report, e);
 	}
+	if (!status)
+		ret_report->calls_cut = t->calls_cut;
 	return status;
 }

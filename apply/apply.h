@@ -32,6 +32,7 @@ struct apply_report {
 	uint32_t module_count;
 	uint32_t patches[PATCH_STATE_COUNT]; /* by what became of them; PATCH_WANTED: made */
 	uint32_t threads, moved, stops, stacks_cut;
+	uint32_t calls_cut;	    /* calls that a stop made return a part of what they were to write (tracee.h) */
 	uint64_t pause, stage_time; /* nanoseconds: first interrupt to last thread let go; all work before while it ran */
 	uint64_t journal_size;
 	bool repaired; /* the leftovers of a killed tool were taken back first */

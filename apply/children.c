@@ -52,6 +52,7 @@ static int undo_child(const struct target *parent, pid_t pid, uint64_t plan_hash
 		journals_free(list, count);
 	}
 	int status = inherited ? target_check(&t, e) : 0;
+	t.cut_calls = true; /* rather than going on counting */
 	if (inherited && !status)
 		status = undo_process(&t, options, &report, e);
 	target_close(&t);

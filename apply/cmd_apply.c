@@ -28,7 +28,16 @@ int verb_open_target(const struct cli *cli, struct target *ret_target, struct er
 		return err_set(e, ERR_USAGE, "%" PRIu64 " is not a process number", pid);
 	/* On a saturated machine an ordinary process queues behind the very load that the target serves; best effort, since it takes privilege. */
 	setpriority(PRIO_PROCESS, 0, -20);
-	return target_open((pid_t)pid, ret_target, e);
+	int status = target_open((pid_t)pid, ret_target, e);
+	if (!status)
+		ret_target->cut_calls = cli_has(cli, "cut-calls");
+	return status;
+}
+
+void verb_print_cut(uint32_t calls)
+{
+	if (calls)
+		printf("  %u calls returned only a part of what they were to write\n", calls);
 }
 
 static void print_module(const struct apply_module *m)
@@ -64,6 +73,7 @@ static void print_text(pid_t pid, const struct apply_report *r, bool dry_run)
 		printf("  %u threads moved into the image\n", r->moved);
 	if (r->stacks_cut)
 		printf("  %u stacks are deeper than was searched for saved PCs\n", r->stacks_cut);
+	verb_print_cut(r->calls_cut);
 }
 
 static json_t *module_json(const struct apply_module *m)
@@ -82,10 +92,11 @@ static int print_json(pid_t pid, const struct apply_report *r, bool dry_run, str
 		json_array_append_new(modules, module_json(&r->modules[i]));
 	for (unsigned i = 1; i < PATCH_STATE_COUNT; i++)
 		json_object_set_new(dropped, patch_states[i], json_integer(r->patches[i]));
-	json_t *root = json_pack("{s:i, s:b, s:b, s:i, s:f, s:f, s:i, s:i, s:i, s:i, s:o, s:o}", "pid", (int)pid, "dry_run", (int)dry_run,
-				 "repaired", (int)r->repaired, "patches", (int)r->patches[PATCH_WANTED], "pause_ms", (double)r->pause / 1e6,
-				 "stage_ms", (double)r->stage_time / 1e6, "threads", (int)r->threads, "threads_moved", (int)r->moved,
-				 "stops", (int)r->stops, "stacks_cut", (int)r->stacks_cut, "modules", modules, "patches_not_made", dropped);
+	json_t *root = json_pack("{s:i, s:b, s:b, s:i, s:f, s:f, s:i, s:i, s:i, s:i, s:i, s:o, s:o}", "pid", (int)pid, "dry_run",
+				 (int)dry_run, "repaired", (int)r->repaired, "patches", (int)r->patches[PATCH_WANTED], "pause_ms",
+				 (double)r->pause / 1e6, "stage_ms", (double)r->stage_time / 1e6, "threads", (int)r->threads,
+				 "threads_moved", (int)r->moved, "stops", (int)r->stops, "stacks_cut", (int)r->stacks_cut, "calls_cut",
+				 (int)r->calls_cut, "modules", modules, "patches_not_made", dropped);
 	if (!root)
 		return err_set(e, ERR_MEMORY, "no memory for the report");
 	json_dumpf(root, stdout, JSON_INDENT(2));
@@ -139,6 +150,7 @@ static int run(const struct cli *cli, struct err *e)
 static const struct cli_option options[] = {
     VERB_PID_OPTION,
     {"max-pause", 0, CLI_REAL, "MS", "give up when stopping all threads takes longer (default 100)"},
+    VERB_CUT_OPTION,
     {"tries", 0, CLI_NUMBER, "N", "stops to try before giving up (default 10)"},
     {"dry-run", 'n', CLI_FLAG, NULL, "check everything, change nothing"},
     {"no-huge", 0, CLI_FLAG, NULL, "do not ask for huge pages"},

@@ -15,6 +15,7 @@ static void print_text(pid_t pid, const struct undo_report *r)
 	printf("process %d: undone, %u patches taken back, %u threads paused for %.2f ms\n", pid, r->patches, r->threads,
 	       (double)r->pause / 1e6);
 	printf("  %u PCs and %u return addresses moved home\n", r->moved, r->returns);
+	verb_print_cut(r->calls_cut);
 	if (r->breakpoints)
 		printf("  %u breakpoints or uprobes of somebody else stay, with the original code around them\n", r->breakpoints);
 	if (r->kept)
@@ -30,11 +31,11 @@ static void print_text(pid_t pid, const struct undo_report *r)
 
 static int print_json(pid_t pid, const struct undo_report *r, struct err *e)
 {
-	json_t *root =
-	    json_pack("{s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:f, s:I, s:b, s:b, s:s, s:b}", "pid", (int)pid, "patches", (int)r->patches,
-		      "threads", (int)r->threads, "moved", (int)r->moved, "returns", (int)r->returns, "stops", (int)r->stops, "breakpoints",
-		      (int)r->breakpoints, "pause_ms", (double)r->pause / 1e6, "freed_bytes", (json_int_t)r->freed, "kept", (int)r->kept,
-		      "hooked", (int)r->hooked, "kept_because", r->kept_because, "perf_map_removed", (int)r->map_removed);
+	json_t *root = json_pack("{s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:f, s:I, s:b, s:b, s:s, s:b, s:i}", "pid", (int)pid, "patches",
+				 (int)r->patches, "threads", (int)r->threads, "moved", (int)r->moved, "returns", (int)r->returns, "stops",
+				 (int)r->stops, "breakpoints", (int)r->breakpoints, "pause_ms", (double)r->pause / 1e6, "freed_bytes",
+				 (json_int_t)r->freed, "kept", (int)r->kept, "hooked", (int)r->hooked, "kept_because", r->kept_because,
+				 "perf_map_removed", (int)r->map_removed, "calls_cut", (int)r->calls_cut);
 	if (!root)
 		return err_set(e, ERR_MEMORY, "no memory for the report");
 	json_dumpf(root, stdout, JSON_INDENT(2));
@@ -128,6 +129,7 @@ static const struct cli_option options[] = {
     VERB_PID_OPTION,
     {"reap", 0, CLI_FLAG, NULL, "only free what earlier undos kept and killed tools left; what is applied stays"},
     {"max-pause", 0, CLI_REAL, "MS", "give up when stopping all threads takes longer (default 100)"},
+    VERB_CUT_OPTION,
     {"tries", 0, CLI_NUMBER, "N", "stops to try before giving up or keeping the image (default 20)"},
     {0},
 };

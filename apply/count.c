@@ -341,9 +341,12 @@ static int make_profile(struct count *c, struct err *e)
 static int undo_counting(struct count *c, struct err *e)
 {
 	struct undo_options options = {.max_pause = c->options->apply.max_pause, .tries = UNDO_TRIES};
+	bool cut_calls = c->target->cut_calls;
 	int status = target_refresh(c->target, e);
+	c->target->cut_calls = true; /* rather than going on counting */
 	if (!status)
 		status = undo_process(c->target, &options, &c->result->undo, e);
+	c->target->cut_calls = cut_calls;
 	if (status == -ERR_BUSY)
 		status = err_set(e, ERR_INCONSISTENT, "process %d still counts: it could not be stopped; run undo", c->target->pid);
 	/* Also when the target has ended: its children may live on. */

@@ -1,6 +1,7 @@
 #include "apply/inject.h"
 
 #include "apply/filter.h"
+#include "apply/finish.h"
 #include "apply/modes.h"
 #include "formats/base/elfhead.h"
 #include "formats/base/restart.h"
@@ -20,6 +21,7 @@
 #define CALL_LIMIT 2000000000ull
 #define CLEAN_LIMIT 1000000000ull
 #define CANDIDATES_MAX 256
+#define FINISH_LIMIT 500000000ull
 #define SIGNALS_MAX 1000 /* signals passed on while one call is tried */
 #define ERESTART_RESTARTBLOCK 516
 
@@ -27,12 +29,26 @@
 #define PTRACE_GET_RSEQ_CONFIGURATION 0x420f
 #endif
 
-static uint8_t *put_move(uint8_t *p, uint8_t rex, uint8_t opcode, uint64_t value)
+uint8_t *inject_put_move(uint8_t *p, uint8_t rex, uint8_t opcode, uint64_t value)
 {
 	*p++ = rex;
 	*p++ = opcode;
 	memcpy(p, &value, sizeof value);
 	return p + sizeof value;
+}
+
+void inject_put_home(uint8_t *p, const struct user_regs_struct *r, uint64_t pc)
+{
+	p = inject_put_move(p, 0x48, 0xb9, r->rcx);
+	p = inject_put_move(p, 0x49, 0xbb, r->r11);
+	p = inject_put_move(p, 0x48, 0xbf, r->rdi);
+	p = inject_put_move(p, 0x48, 0xbe, r->rsi);
+	p = inject_put_move(p, 0x48, 0xba, r->rdx);
+	p = inject_put_move(p, 0x49, 0xba, r->r10);
+	p = inject_put_move(p, 0x49, 0xb8, r->r8);
+	p = inject_put_move(p, 0x49, 0xb9, r->r9);
+	memcpy(p, (uint8_t[]){0xff, 0x25, 0, 0, 0, 0}, 6);
+	memcpy(p + 6, &pc, sizeof pc);
 }
 
 /* Without a call to take back `expected` is something that no call returns. */
@@ -41,13 +57,13 @@ static uint8_t *put_revert(uint8_t *p, const struct inject_revert *revert)
 	const struct inject_revert none = {.expected = INT64_MIN};
 	if (!revert || !revert->number)
 		revert = &none;
-	p = put_move(p, 0x48, 0xb9, (uint64_t)0 - (uint64_t)revert->expected);
+	p = inject_put_move(p, 0x48, 0xb9, (uint64_t)0 - (uint64_t)revert->expected);
 	memcpy(p, (uint8_t[]){0x48, 0x8d, 0x0c, 0x08, 0xe3, 0x12}, 6);
-	p = put_move(p + 6, 0x48, 0xb9, (uint64_t)0 - (uint64_t)(revert->takes_over ? revert->earlier : revert->expected));
+	p = inject_put_move(p + 6, 0x48, 0xb9, (uint64_t)0 - (uint64_t)(revert->takes_over ? revert->earlier : revert->expected));
 	memcpy(p, (uint8_t[]){0x48, 0x8d, 0x0c, 0x08, 0xe3, 0x02, 0xeb, 0x20}, 8);
-	p = put_move(p + 8, 0x48, 0xb8, revert->number);
-	p = put_move(p, 0x48, 0xbf, revert->arguments[0]);
-	p = put_move(p, 0x48, 0xbe, revert->arguments[1]);
+	p = inject_put_move(p + 8, 0x48, 0xb8, revert->number);
+	p = inject_put_move(p, 0x48, 0xbf, revert->arguments[0]);
+	p = inject_put_move(p, 0x48, 0xbe, revert->arguments[1]);
 	*p++ = 0x0f;
 	*p++ = 0x05;
 	return p;
@@ -65,17 +81,8 @@ void inject_stub_encode(const struct user_regs_struct *r, const struct inject_re
 	*p++ = 0x0f;
 	*p++ = 0x05;
 	p = put_revert(p, revert);
-	p = put_move(p, 0x48, 0xb8, rax);
-	p = put_move(p, 0x48, 0xb9, r->rcx);
-	p = put_move(p, 0x49, 0xbb, r->r11);
-	p = put_move(p, 0x48, 0xbf, r->rdi);
-	p = put_move(p, 0x48, 0xbe, r->rsi);
-	p = put_move(p, 0x48, 0xba, r->rdx);
-	p = put_move(p, 0x49, 0xba, r->r10);
-	p = put_move(p, 0x49, 0xb8, r->r8);
-	p = put_move(p, 0x49, 0xb9, r->r9);
-	memcpy(p, (uint8_t[]){0xff, 0x25, 0, 0, 0, 0}, 6);
-	memcpy(p + 6, &pc, sizeof pc);
+	p = inject_put_move(p, 0x48, 0xb8, rax);
+	inject_put_home(p, r, pc);
 	memcpy(code + INJECT_CODE_SIZE, INJECT_MAGIC, sizeof INJECT_MAGIC - 1);
 }
 
@@ -135,14 +142,14 @@ static enum room look_at_room(const struct target *t, const struct procmap *m, u
 	return is_zero(bytes, size) ? ROOM_ZERO : ROOM_USED;
 }
 
-/* The best room; zeros are preferred, since they need not be remembered by anybody. */
+/* The best room, no better than wanted; zeros are preferred, since they need not be remembered by anybody. */
 static enum room find_room(const struct target *t, uint64_t size, enum room best_wanted, raddr *ret_room)
 {
 	enum room best = ROOM_NONE;
 	for (size_t k = 0; k < t->maps.count && best < best_wanted; k++) {
 		raddr room;
 		enum room found = look_at_room(t, &t->maps.maps[k], size, &room);
-		if (found <= best)
+		if (found <= best || found > best_wanted)
 			continue;
 		best = found;
 		*ret_room = room;
@@ -157,15 +164,19 @@ int inject_find_room(const struct target *t, uint64_t size, raddr *ret_room, str
 	return err_set(e, ERR_REFUSED, "process %d: no executable segment leaves %" PRIu64 " bytes free in its last page", t->pid, size);
 }
 
-/* All threads stopped. Zeros were there before, or it would have gone elsewhere. */
-static int remove_stub(const struct tracees *s, raddr stub, struct err *e)
+/* All threads stopped. Zeros were there before, or they would have gone elsewhere. Several stand one behind the other (finish.h). */
+static int remove_stubs(const struct tracees *s, raddr stub, struct err *e)
 {
-	static const uint8_t zeros[INJECT_STUB_SIZE];
+	static const uint8_t zeros[FINISH_MAX * INJECT_STUB_SIZE];
+	uint8_t bytes[sizeof zeros];
+	size_t got = target_read_some(s->target, stub, bytes, sizeof bytes), size = 0;
+	while (size + INJECT_STUB_SIZE <= got && !memcmp(bytes + size + INJECT_CODE_SIZE, INJECT_MAGIC, sizeof INJECT_MAGIC - 1))
+		size += INJECT_STUB_SIZE;
 	for (uint32_t i = 0; i < s->count; i++)
-		if (s->list[i].state == TRACEE_STOPPED && s->list[i].registers.rip - stub.v < sizeof zeros)
+		if (s->list[i].state == TRACEE_STOPPED && s->list[i].registers.rip - stub.v < size)
 			return err_set(e, ERR_BUSY, "thread %d was stopped while a killed tool had it make a call; let it run on",
 				       s->list[i].tid);
-	return target_write(s->target, stub, zeros, sizeof zeros, e);
+	return target_write(s->target, stub, zeros, size, e);
 }
 
 int inject_clean(struct target *t, struct err *e)
@@ -179,7 +190,7 @@ int inject_clean(struct target *t, struct err *e)
 		return status;
 	status = tracees_stop(&threads, CLEAN_LIMIT, e);
 	if (!status)
-		status = remove_stub(&threads, stub, e);
+		status = remove_stubs(&threads, stub, e);
 	tracees_fini(&threads);
 	return status;
 }
@@ -252,29 +263,60 @@ static bool is_fit(const struct tracee *tracee)
 	return modes_is_plain(&tracee->registers) && !modes_is_dispatched(tracee->tid);
 }
 
+/* In a call that a stop would cut short? Then another thread is better; in the last pass such calls have been waited for. */
+static bool is_busy(const struct target *t, pid_t tid, unsigned pass, bool *ret_any)
+{
+	if (pass == 2 || tid == t->held || !restart_cut_call(t->pid, tid))
+		return false;
+	*ret_any = true;
+	return true;
+}
+
+/* Its call is finished first, and it stays stopped. */
+static int finish_cut(struct inject *i, struct err *e)
+{
+	bool is_short;
+	int status = finish_call(i->target, &i->tracee, monotonic_now() + FINISH_LIMIT, &is_short, e);
+	i->target->calls_cut += !status && is_short;
+	return status;
+}
+
 /* A thread blocked in a call is the best choice (it is in no restartable sequence and loses nothing); otherwise any outside of one. */
 static int choose_thread(struct inject *i, struct err *e)
 {
-	bool unfit = false;
+	bool unfit = false, busy = false;
 	pid_t tids[CANDIDATES_MAX];
 	uint32_t count = tracee_list(i->target, tids, CANDIDATES_MAX);
 	if (!count)
 		return err_set(e, ERR_GONE, "process %d ended", i->target->pid);
-	for (unsigned pass = 0; pass < 2; pass++)
+	for (unsigned pass = 0; pass < 3 && (pass < 2 || busy); pass++) {
+		if (pass == 2) {
+			int status = tracee_wait_calls(i->target, e);
+			if (status)
+				return status;
+		}
 		for (uint32_t k = 0; k < count; k++) {
-			if (unreachable(i->target, tids[k]))
+			if (unreachable(i->target, tids[k]) || is_busy(i->target, tids[k], pass, &busy))
 				continue;
 			int status = tracee_attach(i->target, tids[k], ATTACH_LIMIT, &i->tracee, e);
 			if (status == -ERR_GONE)
 				continue;
 			if (status)
 				return status;
+			if (finish_is_cut(i->target, &i->tracee)) {
+				status = finish_cut(i, e);
+				if (status == -ERR_GONE)
+					continue;
+				if (status)
+					return status;
+			}
 			bool fit = is_fit(&i->tracee);
 			if (fit && !i->tracee.signal && (in_call(&i->tracee) || (pass && !in_rseq(i->target, &i->tracee))))
 				return 0;
 			unfit |= !fit;
 			tracee_detach(&i->tracee);
 		}
+	}
 	int status = target_alive(i->target, e);
 	if (!status)
 		status = target_thawed(i->target, e);

@@ -98,5 +98,8 @@ int inject_clean(struct target *t, struct err *e) MUST_CHECK;
 
 /* The bytes of the stub that goes back to `registers`; `revert` may be NULL. */
 void inject_stub_encode(const struct user_regs_struct *registers, const struct inject_revert *revert, uint8_t code[INJECT_STUB_SIZE]);
+/* Parts of it, for stubs of the same make: a mov of a constant into a register, returns its end; and the end of a stub, from rcx on. */
+uint8_t *inject_put_move(uint8_t *p, uint8_t rex, uint8_t opcode, uint64_t value);
+void inject_put_home(uint8_t *p, const struct user_regs_struct *registers, uint64_t pc);
 
 #endif

@@ -23,6 +23,10 @@ struct target {
 	uint64_t start_time;  /* clock ticks after boot, /proc/PID/stat field 22 */
 	bool seccomp_filter;  /* injected calls need PTRACE_O_SUSPEND_SECCOMP */
 	bool filter_passes;   /* set by the caller: the filter is known to let injected calls through, it need not be suspended */
+	bool cut_calls;	      /* set by the caller: in the end threads are stopped even in calls that this cuts short (tracee.h) */
+	uint64_t calls_by;    /* monotonic time until which such calls are waited out; 0, set by each transaction: not looked yet */
+	bool calls_stuck;     /* and that was done */
+	uint32_t calls_cut;   /* so many returned only a part, since they could be neither waited for nor finished (finish.h) */
 	pid_t held;	      /* set by the caller: this thread is attached to this process and stopped, and is left so; 0 = none */
 	struct procmaps maps; /* of the last target_refresh */
 	struct core *core;    /* owned; not NULL: there is no process, only its core file (core.h) */

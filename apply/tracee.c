@@ -1,6 +1,7 @@
 #include "apply/tracee.h"
 
 #include "apply/fault.h"
+#include "apply/finish.h"
 #include "formats/base/restart.h"
 
 #include <errno.h>
@@ -22,6 +23,10 @@
 #define FINI_LIMIT 1000000000ull
 #define STRANGER_LIMIT 100000000ull
 #define SETTLE_LIMIT 1000000000ull
+#define CALLS_LIMIT 2000000000ull
+#define CALLS_PAUSE 1000000ull
+#define STUCK_AFTER 20000000ull
+#define FINISH_LIMIT 10000000000ull
 #define STORM_ROUNDS 1000
 #define SEIZE_TRIES 2
 #define REAP_MICROSECONDS 5000
@@ -83,6 +88,79 @@ uint32_t tracee_list(const struct target *t, pid_t *tids, uint32_t room)
 	return count;
 }
 
+/* What is known of threads that wait in a call that a stop would cut short. */
+struct waiting {
+	pid_t tid;
+	uint64_t runs, moved; /* how often it has run; monotonic time when that was seen to change, 0 = never */
+};
+
+static uint64_t count_runs(const struct target *t, pid_t tid)
+{
+	char path[64], text[128];
+	uint64_t runs = 0;
+	snprintf(path, sizeof path, "/proc/%d/task/%d/schedstat", t->pid, tid);
+	if (target_read_text(path, text, sizeof text) < 0 || sscanf(text, "%*u %*u %" SCNu64, &runs) != 1)
+		return 0;
+	return runs;
+}
+
+/* When was thread `tid` seen to move, now that it has run `runs` times? */
+static uint64_t last_moved(const struct waiting *before, uint32_t count, pid_t tid, uint64_t runs)
+{
+	for (uint32_t i = 0; i < count; i++)
+		if (before[i].tid == tid)
+			return before[i].runs == runs ? before[i].moved : monotonic_now();
+	return 0;
+}
+
+/* A thread that waits in such a call and has not moved lately: nobody takes its bytes. *ret_call: its name. 0: none. */
+static pid_t find_stuck(const struct target *t, const char **ret_call)
+{
+	static struct waiting lists[2][TRACEES_MAX];
+	static uint32_t counts[2], turn;
+	static pid_t tids[TRACEES_MAX];
+	uint32_t count = tracee_list(t, tids, TRACEES_MAX), before = turn, now = 1 - turn;
+	pid_t stuck = 0;
+	turn = now;
+	counts[now] = 0;
+	for (uint32_t i = 0; i < count; i++) {
+		const char *call = tids[i] == t->held ? NULL : restart_cut_call(t->pid, tids[i]);
+		if (!call)
+			continue;
+		uint64_t runs = count_runs(t, tids[i]), moved = last_moved(lists[before], counts[before], tids[i], runs);
+		lists[now][counts[now]++] = (struct waiting){tids[i], runs, moved};
+		if (moved && monotonic_now() - moved < STUCK_AFTER)
+			continue;
+		stuck = tids[i];
+		*ret_call = call;
+	}
+	return stuck;
+}
+
+int tracee_wait_calls(struct target *t, struct err *e)
+{
+	if (!t->calls_by) {
+		t->calls_by = monotonic_now() + CALLS_LIMIT;
+		t->calls_stuck = false;
+	}
+	for (;;) {
+		const char *call;
+		pid_t tid = find_stuck(t, &call);
+		if (!tid)
+			return 0;
+		if (monotonic_now() < t->calls_by)
+			monotonic_pause(CALLS_PAUSE);
+		else if ((t->calls_stuck = t->cut_calls))
+			return 0;
+		else
+			return err_set(
+			    e, ERR_BUSY,
+			    "thread %d waits in %s, perhaps with a part of its bytes transferred: the stop would make it return that "
+			    "part; try again, or --cut-calls",
+			    tid, call);
+	}
+}
+
 static struct tracee *find_tracee(struct tracees *s, pid_t tid)
 {
 	for (uint32_t i = 0; i < s->count; i++)
@@ -110,7 +188,7 @@ static void enter_stop(struct tracee *tracee, int status)
 	}
 	/* An event stop (group stops included) has nothing to hand back; a plain stop is the delivery of a signal. */
 	tracee->signal = status >> 16 ? 0 : WSTOPSIG(status);
-	tracee->changed = false;
+	tracee->changed = tracee->cut = false;
 	tracee->moved_from = 0;
 	if (tracee_request(PTRACE_GETREGS, tracee->tid, 0, (uintptr_t)&tracee->registers)) {
 		tracee->state = TRACEE_GONE;
@@ -401,7 +479,13 @@ static void hurry(bool begin)
 	sched_setscheduler(0, begin ? SCHED_FIFO | SCHED_RESET_ON_FORK : SCHED_OTHER, begin ? &first : &usual);
 }
 
-int tracees_stop(struct tracees *s, uint64_t limit, struct err *e)
+static void mark_cut(struct tracees *s)
+{
+	for (uint32_t i = 0; i < s->count && !fault_shows_stops(); i++)
+		s->list[i].cut = s->list[i].state == TRACEE_STOPPED && finish_is_cut(s->target, &s->list[i]);
+}
+
+static int stop_once(struct tracees *s, uint64_t limit, struct err *e)
 {
 	/* Threads that lingered from an earlier try are attached but not in this stop yet. */
 	uint32_t kept = 0;
@@ -427,11 +511,18 @@ int tracees_stop(struct tracees *s, uint64_t limit, struct err *e)
 		status = target_alive(s->target, e);
 	if (!status)
 		status = sharers_refuse_new(&s->sharers, any_stopped(s), e);
+	mark_cut(s);
 	if (status)
 		tracees_resume(s);
 	if (status == -ERR_BUSY && target_thawed(s->target, e)) /* then there is no use in trying again */
 		return -ERR_REFUSED;
 	return status;
+}
+
+int tracees_stop(struct tracees *s, uint64_t limit, struct err *e)
+{
+	int status = tracee_wait_calls(s->target, e);
+	return status ? status : stop_once(s, limit, e);
 }
 
 void tracee_detach(struct tracee *tracee)
@@ -452,17 +543,20 @@ void tracees_resume(struct tracees *s)
 	/* All registers first: from the first detach on the others should be ready to go. */
 	for (uint32_t i = 0; i < s->count; i++) {
 		struct tracee *tracee = &s->list[i];
-		if (tracee->state == TRACEE_STOPPED && tracee->changed) {
+		if (tracee->state == TRACEE_STOPPED && tracee->changed && !tracee->cut) {
 			tracee_request(PTRACE_SETREGS, tracee->tid, 0, (uintptr_t)&tracee->registers);
 			tracee->changed = false;
 		}
 	}
 	for (uint32_t i = 0; i < s->count; i++)
-		tracee_detach(&s->list[i]);
+		if (!s->list[i].cut)
+			tracee_detach(&s->list[i]);
 	if (s->stop_begin)
 		s->pause = monotonic_now() - s->stop_begin;
 	s->stop_begin = 0;
 	hurry(false);
+	s->target->calls_cut +=
+	    finish_calls(s->target, s->list, s->count, monotonic_now() + (s->target->calls_stuck ? STUCK_AFTER : FINISH_LIMIT));
 }
 
 void tracees_fini(struct tracees *s)

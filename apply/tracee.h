@@ -1,6 +1,10 @@
 /*
  * tracee: stopping every thread of a process and letting it go again, such that the program cannot tell.
  *
+ * A write that a stop ends with a part of its bytes transferred is finished when the threads run on (finish.h), for ten seconds at most. One that does not
+ * get on at all is better not stopped: it is waited for, two seconds per transaction, and then all is refused as busy, or with target.cut_calls the call
+ * returns its part after all.
+ *
  * Threads are attached with PTRACE_SEIZE (no signal is sent) and stopped with PTRACE_INTERRUPT. A stop makes some blocking calls return EINTR
  * to the program although no signal came; each stop is hidden from them at once (formats/base/restart.h). EXITKILL is never set: when this
  * process dies the kernel lets every thread run on.
@@ -34,6 +38,7 @@ struct tracee {
 	pid_t tid;
 	uint8_t state;	     /* enum tracee_state */
 	bool changed;	     /* registers are to be written back before it runs */
+	bool cut;	     /* a call of it was cut short, and is finished when it runs on (finish.h) */
 	bool held;	     /* target.held: stopped before and after */
 	int signal;	     /* delivery of this signal was interrupted; handed back when it runs on. 0 = none */
 	uint64_t moved_from; /* the PC before moves_out_of_patches changed it; 0 = it did not */
@@ -57,14 +62,17 @@ int tracees_init(struct target *t, struct tracees *ret_tracees, struct err *e) M
 void tracees_fini(struct tracees *s);
 
 /*
- * Stops all threads, also those born meanwhile. Requires: running. ERR_BUSY when a thread did not stop within `limit` nanoseconds (all others run
+ * Stops all threads, also those born meanwhile. Requires: running. ERR_BUSY when a call would be cut short, a thread did not stop within `limit` nanoseconds (all others run
  * again) or other processes share the memory for a moment (vfork), ERR_REFUSED when a thread is traced by somebody else, another process
  * goes on sharing the memory or it was frozen, ERR_GONE when the process ended or executed another program.
  * On failure the target runs as before.
  */
 int tracees_stop(struct tracees *s, uint64_t limit, struct err *e) MUST_CHECK;
-/* Writes changed registers back and lets all threads run. Registers that cannot be written belong to a thread that was killed. */
+/* Writes changed registers back and lets all threads run, and has calls finished. Registers that cannot be written belong to a thread that was killed. */
 void tracees_resume(struct tracees *s);
+
+/* Waits until no call is stuck that a stop would cut short, as above. Requires: running. ERR_BUSY names thread and call. */
+int tracee_wait_calls(struct target *t, struct err *e) MUST_CHECK;
 
 /* Attaches and stops one thread. ERR_GONE, ERR_BUSY, ERR_REFUSED as above. */
 int tracee_attach(const struct target *t, pid_t tid, uint64_t limit, struct tracee *ret_tracee, struct err *e) MUST_CHECK;

@@ -249,6 +249,7 @@ int undo_process(struct target *t, const struct undo_options *options, struct un
 {
 	struct undo u = {.target = t};
 	struct undo_report report = {0};
+	t->calls_by = t->calls_cut = 0;
 	int status = target_refresh(t, e);
 	if (!status)
 		status = journals_load(t, &u.journals, &u.journal_count, e);
@@ -266,6 +267,7 @@ int undo_process(struct target *t, const struct undo_options *options, struct un
 	else
 		status = undo_journals(&u, options, &report, e);
 	close_undo(&u);
+	report.calls_cut = t->calls_cut;
 	if (!status)
 		*ret_report = report;
 	return status;
@@ -276,6 +278,7 @@ int undo_rehearse(struct target *t, const struct undo_options *options, struct e
 {
 	struct undo u = {.target = t, .look_only = true};
 	struct undo_report report = {0};
+	t->calls_by = 0;
 	int status = target_refresh(t, e);
 	if (!status)
 		status = journals_load(t, &u.journals, &u.journal_count, e);

@@ -26,10 +26,11 @@ struct undo_report {
 	uint32_t moved, returns; /* PCs moved home, return addresses rewritten */
 	uint32_t breakpoints;	 /* of somebody else on patches: they stay, the original code is around them */
 	uint32_t threads, stops;
-	uint64_t pause; /* nanoseconds, of the longest stop */
-	uint64_t freed; /* bytes unmapped */
-	bool kept;	/* the image stays mapped, nothing leads into it any more but what was in it */
-	bool hooked;	/* and what unwinders ask stays redirected, since a thread that is not followed to its end may be unwound */
+	uint32_t calls_cut; /* calls that a stop made return a part of what they were to write (tracee.h) */
+	uint64_t pause;	    /* nanoseconds, of the longest stop */
+	uint64_t freed;	    /* bytes unmapped */
+	bool kept;	    /* the image stays mapped, nothing leads into it any more but what was in it */
+	bool hooked;	    /* and what unwinders ask stays redirected, since a thread that is not followed to its end may be unwound */
 	char kept_because[JOURNAL_REASON_SIZE];
 	bool map_removed;   /* the perf map (perf_map.h) was ours */
 	char map_left[160]; /* why a perf map could not be looked for or removed; empty: there is none of ours any more */

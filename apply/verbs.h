@@ -14,7 +14,15 @@ extern const struct cli_verb verb_apply, verb_status, verb_undo, verb_verify, ve
 		"pid", 'p', CLI_NUMBER, "PID", "the process"                                                                               \
 	}
 
-/* Opens the process of -p. ERR_USAGE without -p; else as target_open. */
+#define VERB_CUT_OPTION                                                                                                                    \
+	{                                                                                                                                  \
+		"cut-calls", 0, CLI_FLAG, NULL, "stop threads even where a write in progress then returns the part that is done"           \
+	}
+
+/* Says so, if calls returned only a part. */
+void verb_print_cut(uint32_t calls);
+
+/* Opens the process of -p, with --cut-calls in it. ERR_USAGE without -p; else as target_open. */
 int verb_open_target(const struct cli *cli, struct target *ret_target, struct err *e) MUST_CHECK;
 
 #endif

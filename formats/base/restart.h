@@ -8,6 +8,9 @@
  * again unless a signal handler is to run first, and then returns EINTR. So no signal that comes during the stop is missed.
  *
  * A call with a time limit of its own begins anew: it ends at most that time after the stop.
+ *
+ * One thing cannot be hidden: a write that waits for room with a part of its bytes transferred returns that part. Such a call is to be waited out before
+ * the stop.
  */
 #ifndef FORMATS_BASE_RESTART_H
 #define FORMATS_BASE_RESTART_H
@@ -21,6 +24,14 @@
  * shows stops was interrupted, changes `registers` so that it is made again and returns true: they are to be written back in this very stop.
  */
 bool restart_call(pid_t tid, struct user_regs_struct *registers);
+
+/*
+ * Does thread `tid` of `pid`, running and not traced, wait in a call that a stop would end with a part of its bytes transferred? Returns the call's name,
+ * or NULL. Whether a part is transferred cannot be seen, so a write to a pipe, socket or terminal that waits at all counts as one, unless it is too small
+ * to be divided. Reads do not: what they wait for is their first byte, but for MSG_WAITALL, recvmmsg and terminals with VMIN, whose servers wait so for
+ * ever. Needs what ptrace needs; NULL without it.
+ */
+const char *restart_cut_call(pid_t pid, pid_t tid);
 
 /* Was a call interrupted that the kernel makes again by stepping back over its 2-byte instruction? */
 bool restart_by_kernel(const struct user_regs_struct *registers);

@@ -31,7 +31,7 @@ struct session {
 	VEC(uint32_t) stream_modules; /* module of the space -> module of the stream, PROFILE_NO_MODULE = not yet */
 	VEC(struct profile_branch) stack;
 	struct idmap threads;
-	VEC(pid_t) left; /* threads that could not be let go yet */
+	VEC(struct window_left) left; /* threads that could not be let go yet */
 	struct emulate_result result;
 	uint64_t start_ns, target_cpu_start, recorder_cpu_start, flushed_ns, reported_ns, read_ns;
 	uint64_t mappings; /* hash of the executable mappings: when they change, remembered code is forgotten */
@@ -140,9 +140,17 @@ static void release_left(struct session *s)
 {
 	size_t kept = 0;
 	for (size_t i = 0; i < s->left.count; i++)
-		if (!window_release(s->left.data[i]))
+		if (!window_release(&s->left.data[i]))
 			s->left.data[kept++] = s->left.data[i];
 	s->left.count = kept;
+}
+
+static bool is_left(const struct session *s, pid_t tid)
+{
+	for (size_t i = 0; i < s->left.count; i++)
+		if (s->left.data[i].tid == tid)
+			return true;
+	return false;
 }
 
 static int record_one(struct session *s, pid_t tid, struct err *e)
@@ -154,8 +162,12 @@ static int record_one(struct session *s, pid_t tid, struct err *e)
 	uint64_t skip = chooser_random(&s->chooser) % s->options->instructions;
 	const struct window_limits limits = {skip, s->options->instructions, held_max_ns, blocked_ns};
 	struct emulate_result *r = &s->result;
-	int status = window_record(s->cpu, s->memory, tid, &limits, &s->window, e);
-	if (s->window.left && vec_push(&s->left, s->window.left) && !status)
+	if (is_left(s, tid)) {
+		s->window.held_ns = 0;
+		return 0;
+	}
+	int status = window_record(s->cpu, s->memory, s->options->pid, tid, &limits, &s->window, e);
+	if (s->window.left.tid && vec_push(&s->left, s->window.left) && !status)
 		status = err_set(e, ERR_MEMORY, "no memory for threads");
 	if (status)
 		return status;

@@ -18,7 +18,7 @@ struct holder {
 	struct memory *memory;
 	const struct window_limits *limits;
 	struct window *window;
-	pid_t tid;
+	pid_t pid, tid;
 	bool attached, stopped;
 	int signal; /* whose delivery the stop interrupted; handed back */
 	struct user_regs_struct registers;
@@ -98,19 +98,21 @@ static void let_go(struct holder *h)
 
 static void detach(struct holder *h)
 {
-	if (h->attached && !h->stopped && !ptrace(PTRACE_INTERRUPT, h->tid, 0, 0))
+	bool in_call = h->attached && !h->stopped && restart_cut_call(h->pid, h->tid);
+	if (h->attached && !h->stopped && !in_call && !ptrace(PTRACE_INTERRUPT, h->tid, 0, 0))
 		wait_interrupt(h, STOP_LIMIT_MS * 1000000ull);
 	if (h->attached && h->stopped)
 		let_go(h);
-	h->window->left = h->attached ? h->tid : 0;
+	h->window->left = (struct window_left){h->attached ? h->tid : 0, in_call};
 	if (h->attached)
-		h->window->lack = WINDOW_STUCK;
+		h->window->lack = in_call ? WINDOW_IDLE : WINDOW_STUCK;
 }
 
-bool window_release(pid_t tid)
+bool window_release(const struct window_left *left)
 {
-	struct holder h = {.tid = tid, .attached = true};
-	if (!wait_interrupt(&h, 0))
+	int status;
+	struct holder h = {.tid = left->tid, .attached = true};
+	if (left->in_call ? !wait_stop(&h, 0, &status) : !wait_interrupt(&h, 0))
 		return !h.attached;
 	let_go(&h);
 	return true;
@@ -120,6 +122,8 @@ bool window_release(pid_t tid)
 static int attach(struct holder *h, struct err *e)
 {
 	int status;
+	if (restart_cut_call(h->pid, h->tid))
+		return 0;
 	if (ptrace(PTRACE_SEIZE, h->tid, 0, (void *)PTRACE_O_TRACESYSGOOD)) {
 		/* Who may read the memory may trace: EPERM means that somebody does already, or that the thread is ending. */
 		h->window->lack = errno == EPERM ? WINDOW_TRACED : WINDOW_IDLE;
@@ -236,10 +240,10 @@ static int record(struct holder *h, struct err *e)
 	return status;
 }
 
-int window_record(struct cpu *cpu, struct memory *memory, pid_t tid, const struct window_limits *limits, struct window *window,
+int window_record(struct cpu *cpu, struct memory *memory, pid_t pid, pid_t tid, const struct window_limits *limits, struct window *window,
 		  struct err *e)
 {
-	struct holder h = {.cpu = cpu, .memory = memory, .limits = limits, .window = window, .tid = tid};
+	struct holder h = {.cpu = cpu, .memory = memory, .limits = limits, .window = window, .pid = pid, .tid = tid};
 	window->branches.count = window->first = 0;
 	window->instructions = window->held_ns = window->held_max_ns = 0;
 	window->calls = window->wrong = 0;

@@ -26,6 +26,13 @@ enum window_lack {
 	WINDOW_LACKS,
 };
 
+/* A thread that could not be let go. */
+struct window_left {
+	pid_t tid; /* 0 = none */
+	bool
+	    in_call; /* it waits in a call that a stop would cut short (restart.h), so it was not asked to stop, and does when the call is over */
+};
+
 struct window_limits {
 	uint64_t skip;	       /* instructions that go before and are not part of it, when it gets beyond them */
 	uint64_t instructions; /* of one window */
@@ -42,20 +49,20 @@ struct window {
 	uint32_t calls;		       /* system calls passed */
 	uint32_t wrong;		       /* 1: the last forecast was not what happened */
 	enum window_lack lack;
-	pid_t left;	     /* could not be let go, since it did not stop (uninterruptible sleep): window_release; 0 = none */
-	enum cpu_end reason; /* of the last forecast */
+	struct window_left left; /* it did not stop (uninterruptible sleep), or waits in such a call: window_release */
+	enum cpu_end reason;	 /* of the last forecast */
 };
 
 /*
  * Records a window of thread `tid` of process `pid` into *window, whose memory is used again (zeroed at first; window_free). A thread that
- * cannot be had just now (it ended, somebody else traces it, it is stopped by job control) gives an empty window. Errors: ERR_PERMISSION,
+ * cannot be had just now (it ended, somebody else traces it, it is stopped by job control, or waits in a call that a stop would cut short) gives an empty window. Errors: ERR_PERMISSION,
  * ERR_MEMORY, ERR_ENVIRONMENT. The thread runs as before in any case.
  */
-int window_record(struct cpu *cpu, struct memory *memory, pid_t tid, const struct window_limits *limits, struct window *window,
+int window_record(struct cpu *cpu, struct memory *memory, pid_t pid, pid_t tid, const struct window_limits *limits, struct window *window,
 		  struct err *e) MUST_CHECK;
 void window_free(struct window *window);
 
 /* Lets go of a thread that was `left`, if it stopped meanwhile; until then it stands still when it does. true: it is gone or runs. */
-bool window_release(pid_t tid);
+bool window_release(const struct window_left *left);
 
 #endif

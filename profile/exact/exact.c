@@ -348,7 +348,7 @@ static void note_result(struct exact *x, json_t *done)
 static int take_out(const struct exact *x, struct err *e)
 {
 	struct err ignored;
-	const char *const arguments[] = {"repave-apply", "undo", "--json", "-p", x->pid, NULL};
+	const char *const arguments[] = {"repave-apply", "undo", "--json", "--cut-calls", "-p", x->pid, NULL};
 	int status = sibling_run(arguments, NULL, &ignored);
 	if (status && status != -ERR_REFUSED && status != -ERR_GONE)
 		return err_set(e, ERR_INCONSISTENT, "process %d still counts: run repave-apply undo -p %d", x->options->pid,

@@ -1,7 +1,7 @@
 /*
- * Writes PART_TOTAL bytes into a pipe by as few calls as it takes, and says for each what it returned: of a call that waits for room with a part of
- * its bytes written, a stop makes one that returns that part, as SIGSTOP and SIGCONT do. Reads once it is told to by SIGUSR1, and says whether all
- * bytes came, in order. Exit 1 if not.
+ * SIGHUP: a thread begins to write PART_TOTAL bytes into a pipe, by as few calls as it takes, and says for each what it returned: a stop makes a call that
+ * waits for room with a part of its bytes written return that part, as SIGSTOP and SIGCONT do. SIGUSR1: all is read; says whether all bytes came, in
+ * order. SIGTERM: ends. Exit 1 when they did not.
  */
 #include <pthread.h>
 #include <signal.h>
@@ -40,25 +40,35 @@ static void *write_all(void *unused)
 	return unused;
 }
 
-int main(void)
+static int read_all(pthread_t writer)
 {
-	pthread_t writer;
-	sigset_t set;
-	int signal;
-	sigemptyset(&set);
-	sigaddset(&set, SIGUSR1);
-	sigprocmask(SIG_BLOCK, &set, NULL);
-	for (unsigned i = 0; i < PART_TOTAL; i++)
-		sent[i] = hot_byte(i);
-	if (pipe(ends) || pthread_create(&writer, NULL, write_all, NULL))
-		return 1;
-	sigwait(&set, &signal);
 	for (ssize_t done = 0, n; done < PART_TOTAL; done += n) {
 		n = read(ends[0], got + done, (size_t)(PART_TOTAL - done));
 		if (n <= 0)
 			return 1;
 	}
 	pthread_join(writer, NULL);
-	puts(memcmp(sent, got, PART_TOTAL) ? "WRONG bytes" : "all came");
-	return memcmp(sent, got, PART_TOTAL) != 0;
+	int wrong = memcmp(sent, got, PART_TOTAL) != 0;
+	puts(wrong ? "WRONG bytes" : "all came");
+	fflush(stdout);
+	return wrong;
+}
+
+int main(void)
+{
+	pthread_t writer;
+	sigset_t set;
+	sigemptyset(&set);
+	sigaddset(&set, SIGHUP);
+	sigaddset(&set, SIGUSR1);
+	sigaddset(&set, SIGTERM);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	for (unsigned i = 0; i < PART_TOTAL; i++)
+		sent[i] = hot_byte(i);
+	for (int signal, failed = pipe(ends); !failed && !sigwait(&set, &signal);) {
+		if (signal == SIGTERM)
+			return 0;
+		failed = signal == SIGHUP ? pthread_create(&writer, NULL, write_all, NULL) : read_all(writer);
+	}
+	return 1;
 }

@@ -6,16 +6,16 @@ cd "$(dirname "$0")" || exit 1
 build_lib
 many=${TRANSPARENT_ROUNDS:-5}
 
-# cycle N: so many rounds of apply, verify, undo; counts in $stops how often all threads were stopped
+# cycle N: so many rounds of apply, verify, undo; counts in $stops how often all threads were stopped. Also threads that wait in a write: no part is done.
 stops=0
 cycle() {
 	local turn
 	remember masks # timers send signals
 	for ((turn = 1; turn <= $1; turn++)); do
-		repave-apply apply --json -p "$victim" --max-pause 2000 "$work/plan" >"$work/log" 2>&1 || fail "apply $turn: exit $?"
+		repave-apply apply --json --cut-calls -p "$victim" --max-pause 2000 "$work/plan" >"$work/log" 2>&1 || fail "apply $turn: exit $?"
 		count_stops
 		repave-apply verify -p "$victim" >"$work/log" 2>&1 || fail "verify $turn: exit $?"
-		repave-apply undo --json -p "$victim" --max-pause 2000 >"$work/log" 2>&1 || fail "undo $turn: exit $?"
+		repave-apply undo --json --cut-calls -p "$victim" --max-pause 2000 >"$work/log" 2>&1 || fail "undo $turn: exit $?"
 		count_stops
 		grep -q '"kept": false' "$work/log" || fail "image kept in turn $turn"
 	done
@@ -103,16 +103,64 @@ fi
 shown=$(awk -F '|' '$2 > 0' "$work/shown" | wc -l)
 [ "$shown" -ge 17 ] || fail "only $shown kinds of calls show a stop"
 
-# What has been done in part cannot be made again: the call returns that part, and whoever writes all goes on from there.
+# What has been done in part cannot be made again: a stop makes the call return that part. So whoever would stop it waits for it, for two seconds, and then
+# refuses, unless told otherwise.
 build_victim part.c
 "$work/handplan" "$work/victim" "$work/plan" || fail "no plan"
+# said TEXT LINE...: what the victim has printed since the last time it was asked is just these lines
+said() {
+	local expected
+	expected=$(printf '%s\n' "${@:2}")
+	for _ in $(seq 200); do
+		[ "$(tail -n +"$((seen + 1))" "$work/out")" = "$expected" ] && { seen=$((seen + $# - 1)); return; }
+		sleep 0.01
+	done
+	fail "$1: the victim says '$(tail -n +"$((seen + 1))" "$work/out" | tr '\n' ' ')'"
+}
+begin_write() {
+	kill -HUP "$victim"
+	said "a write begins" begins
+	sleep 0.1 # it has filled the pipe
+}
+# busy TEXT VERB [ARG...]: exits with 75, says which call it waited for, and has cut none short
+busy() {
+	repave-apply "${@:2}" >"$work/log" 2>&1
+	local status=$?
+	[ "$status" = 75 ] || fail "$1: exit $status instead of 75"
+	grep -q "thread [0-9]* waits in write, perhaps with a part of its bytes" "$work/log" || fail "$1: does not say why"
+}
+apply() { repave-apply apply -p "$victim" "$@" "$work/plan" >"$work/log" 2>&1 || fail "apply: exit $?"; }
+undo() { repave-apply undo -p "$victim" "$@" >"$work/log" 2>&1 || fail "undo: exit $?"; }
 victim "$work/victim"
-sleep 0.2
-[ "$(cat "$work/out")" = begins ] || fail "the pipe took all at once: $(cat "$work/out")"
-cycle 1
-[ "$(sed -n 2p "$work/out")" = "wrote 65536" ] || fail "a write of which a part is done does not return that part: $(cat "$work/out")"
+seen=0
+begin_write
+remember
+busy "apply beside a write" apply -p "$victim" "$work/plan"
+same "apply beside a write"
+repave-profile record --emulate --seconds 1 -p "$victim" -o "$work/part.rprof" >"$work/log" 2>&1
 kill -USR1 "$victim"
+said "a write that was let alone" "wrote 1048576" "all came"
+apply
+begin_write
+busy "undo beside a write" undo -p "$victim"
+(sleep 0.7; kill -USR1 "$victim") &
+before=${EPOCHREALTIME/./}
+undo
+waited=$(((${EPOCHREALTIME/./} - before) / 1000))
+[ "$waited" -ge 400 ] || fail "undo did not wait for the write ($waited ms)"
+said "a write that was waited for" "wrote 1048576" "all came"
+begin_write
+apply --cut-calls
+said "a write that is cut short returns the part that is done" "wrote 65536"
+sleep 0.1
+undo --cut-calls
+kill -USR1 "$victim"
+for _ in $(seq 200); do
+	grep -q "^all came" <(tail -n +"$((seen + 1))" "$work/out") && break
+	sleep 0.01
+done
+kill "$victim"
 wait "$victim" || fail "bytes are lost: exit $?"
 victim=
-grep -q "^all came" "$work/out" || fail "not all bytes came"
-echo "a write of which a part is done returned that part: $(grep -c "^wrote" "$work/out") calls for 1 MiB"
+[ "$(tail -n 1 "$work/out")" = "all came" ] || fail "not all bytes came"
+echo "writes: one let alone, one waited for ($waited ms), one cut short: it took $(tail -n +"$((seen + 1))" "$work/out" | grep -c "^wrote") calls more"

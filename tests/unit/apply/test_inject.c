@@ -1,4 +1,5 @@
-/* Runs the self-healing stub in a child of our own, without a tracer. */
+/* Runs the self-healing stubs in a child of our own, without a tracer. */
+#include "apply/finish.h"
 #include "apply/inject.h"
 
 #include <stdarg.h>
@@ -10,6 +11,7 @@
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/user.h>
+#include <unistd.h>
 
 #define VALUE(n) (0x1111111111111111ull * (n))
 
@@ -48,24 +50,25 @@ __attribute__((noinline)) static void run_stub(const uint8_t *stub, const uint64
 
 extern const char test_inject_home[];
 
+static const struct user_regs_struct registers = {
+    .rax = VALUE(1),
+    .rcx = VALUE(2),
+    .r11 = VALUE(3),
+    .rdi = VALUE(4),
+    .rsi = VALUE(5),
+    .rdx = VALUE(6),
+    .r10 = VALUE(7),
+    .r8 = VALUE(8),
+    .r9 = VALUE(9),
+    .rip = (uintptr_t)test_inject_home,
+    .orig_rax = (unsigned long long)-1,
+};
+
 static uint8_t *stub_page(const struct inject_revert *revert)
 {
-	struct user_regs_struct r = {
-	    .rax = VALUE(1),
-	    .rcx = VALUE(2),
-	    .r11 = VALUE(3),
-	    .rdi = VALUE(4),
-	    .rsi = VALUE(5),
-	    .rdx = VALUE(6),
-	    .r10 = VALUE(7),
-	    .r8 = VALUE(8),
-	    .r9 = VALUE(9),
-	    .rip = (uintptr_t)test_inject_home,
-	    .orig_rax = (unsigned long long)-1,
-	};
 	uint8_t *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	assert_ptr_not_equal(page, MAP_FAILED);
-	inject_stub_encode(&r, revert, page);
+	inject_stub_encode(&registers, revert, page);
 	assert_int_equal(mprotect(page, 4096, PROT_READ | PROT_EXEC), 0);
 	return page;
 }
@@ -137,6 +140,34 @@ static void earlier_call_is_taken_back(void **state)
 	}
 }
 
+/* What the rest of a cut call returns is added to what it had done before; an error is nothing. */
+static void rest_of_a_call_is_added_up(void **state)
+{
+	(void)state;
+	int ends[2];
+	assert_int_equal(pipe(ends), 0);
+	const struct {
+		uint64_t fd, size, expected;
+	} cases[] = {{(uint64_t)ends[1], 1000, 66536}, {(uint64_t)ends[1], 0, 65536}, {UINT64_MAX, 1000, 65536 /* EBADF */}};
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		static const uint8_t bytes[1000];
+		uint64_t after[9] = {0};
+		uint8_t code[INJECT_STUB_SIZE];
+		uint8_t *stub = stub_page(NULL);
+		assert_int_equal(mprotect(stub, 4096, PROT_READ | PROT_WRITE), 0);
+		finish_stub_encode(&registers, 65536, code);
+		memcpy(stub, code, sizeof code);
+		assert_int_equal(mprotect(stub, 4096, PROT_READ | PROT_EXEC), 0);
+		run_stub(stub, (const uint64_t[4]){SYS_write, cases[i].fd, (uintptr_t)bytes, cases[i].size}, after);
+		assert_int_equal(after[0], cases[i].expected);
+		after[0] = VALUE(1);
+		assert_restored(after);
+		munmap(stub, 4096);
+	}
+	close(ends[0]);
+	close(ends[1]);
+}
+
 static void interrupted_call_is_made_again(void **state)
 {
 	(void)state;
@@ -157,8 +188,11 @@ static void interrupted_call_is_made_again(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(stub_restores_every_register_and_returns), cmocka_unit_test(call_that_did_its_work_is_taken_back),
-	    cmocka_unit_test(call_that_failed_is_not_taken_back),	cmocka_unit_test(earlier_call_is_taken_back),
+	    cmocka_unit_test(stub_restores_every_register_and_returns),
+	    cmocka_unit_test(call_that_did_its_work_is_taken_back),
+	    cmocka_unit_test(call_that_failed_is_not_taken_back),
+	    cmocka_unit_test(earlier_call_is_taken_back),
+	    cmocka_unit_test(rest_of_a_call_is_added_up),
 	    cmocka_unit_test(interrupted_call_is_made_again),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
