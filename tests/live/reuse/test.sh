@@ -63,12 +63,12 @@ undo() {
 	repave-apply undo -p "$victim" --max-pause 2000 >"$work/log" 2>&1 || grep -q "nothing is applied" "$work/log" || fail "undo: exit $?"
 }
 start
-for ((step = 1; step < 200; step += 1 + RANDOM % 2)); do
+for ((step = 1; step < 200; step++)); do
 	replace_at "$step" apply "$work/plan" || break
 	undo
 done
 undo
-for ((step = 1; step < 200; step += 1 + RANDOM % 2)); do
+for ((step = 1; step < 200; step++)); do
 	repave-apply apply -p "$victim" --max-pause 2000 "$work/plan" >"$work/log" 2>&1 || fail "apply: exit $?"
 	replace_at "$step" undo || break
 	undo
