@@ -387,9 +387,19 @@ static int count(struct exact *x, double seconds, struct err *e)
 	if (status)
 		return status;
 	status = text(e, &limit, "%.3f", seconds);
-	const char *const arguments[] = {
-	    "repave-apply", "count", "--json", "--with-parent", "-p", x->pid, "--seconds", limit, "-o", path_in(x, "raw.rprof", raw),
-	    plan_path,	    NULL};
+	const char *const arguments[] = {"repave-apply",
+					 "count",
+					 "--json",
+					 "--with-parent",
+					 "-p",
+					 x->pid,
+					 "--seconds",
+					 limit,
+					 "-o",
+					 path_in(x, "raw.rprof", raw),
+					 plan_path,
+					 x->options->cut_calls ? "--cut-calls" : NULL,
+					 NULL};
 	if (!status)
 		status = sibling_start(arguments, &counter, e);
 	if (!status)

@@ -22,6 +22,7 @@ struct exact_options {
 	uint64_t rate;				       /* of samples, per second of CPU time */
 	double max_seconds;			       /* of counting, all rounds together */
 	double max_slowdown;			       /* above it counting ends */
+	bool cut_calls;				       /* also where a write in progress then returns the part that is done */
 	unsigned rounds;			       /* each counts what the one before found to be called as well */
 	const char *cache;			       /* directory of maps */
 	int stop_fd;				       /* readable = stop; -1 = none */
