@@ -1,17 +1,20 @@
 #include "apply/finish.h"
 
 #include "apply/inject.h"
+#include "apply/modes.h"
 #include "formats/base/bytes.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ptrace.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 
 #define CALL_MAX 0x7ffff000u /* bytes that one call transfers at most (linux/fs.h, MAX_RW_COUNT) */
 #define PIECES_MAX 1024u     /* UIO_MAXIOV */
@@ -39,56 +42,56 @@ static uint64_t at_most(uint64_t bytes)
 	return bytes < CALL_MAX ? bytes : CALL_MAX;
 }
 
-/* One of the pieces of a vector, from byte `done` of all on: `from` in piece *ret_index. false: there is none, or that cannot be read. */
-static bool find_piece(const struct target *t, uint64_t vector, uint64_t count, uint64_t done, uint64_t *ret_index, uint64_t *ret_at,
-		       uint64_t *ret_size, uint64_t *ret_left)
+/* Of a vector, the piece that holds a byte, from that byte on, and how much there is from there to the end of all. */
+struct piece {
+	uint64_t index, at, size, left;
+	bool is_whole;
+};
+
+/* false: byte `done` is in none, or that cannot be read. */
+static bool find_piece(const struct target *t, uint64_t vector, uint64_t count, uint64_t done, struct piece *ret_piece)
 {
-	uint64_t before = 0, left = 0;
-	*ret_size = 0;
+	struct piece piece = {0};
+	uint64_t before = 0;
 	for (uint64_t i = 0; i < count && i < PIECES_MAX; i++) {
-		uint8_t piece[16];
-		if (target_read_some(t, (raddr){vector + i * sizeof piece}, piece, sizeof piece) != sizeof piece)
+		uint8_t bytes[16];
+		if (target_read_some(t, (raddr){vector + i * sizeof bytes}, bytes, sizeof bytes) != sizeof bytes)
 			return false;
-		uint64_t base = load_u64(piece), size = load_u64(piece + 8);
+		uint64_t base = load_u64(bytes), size = load_u64(bytes + 8);
 		if (size > CALL_MAX)
 			return false;
-		if (!left && before + size > done) {
-			*ret_index = i;
-			*ret_at = base + (done - before);
-			*ret_size = before + size - done;
-		}
-		left += !*ret_size ? 0 : left ? size : *ret_size;
+		if (!piece.size && before + size > done)
+			piece = (struct piece){i, base + (done - before), before + size - done, 0, before == done};
 		before += size;
 	}
-	*ret_left = left;
-	return *ret_size && before <= CALL_MAX;
+	piece.left = before - done;
+	*ret_piece = piece;
+	return piece.size && before <= CALL_MAX;
 }
 
 /* What is left of writev is a write of the rest of a piece, then a writev of the others. */
 static bool find_rest_of_vector(const struct target *t, const struct user_regs_struct *r, uint64_t done, struct rest *ret_rest)
 {
-	uint64_t index, at, size, left, whole;
-	uint8_t piece[16];
-	if (!find_piece(t, r->rsi, r->rdx, done, &index, &at, &size, &left) ||
-	    target_read_some(t, (raddr){r->rsi + index * sizeof piece}, piece, sizeof piece) != sizeof piece)
+	struct piece p;
+	if (!find_piece(t, r->rsi, r->rdx, done, &p))
 		return false;
-	whole = load_u64(piece + 8);
-	if (whole == size)
-		*ret_rest = (struct rest){SYS_writev, {r->rdi, r->rsi + index * sizeof piece, r->rdx - index}, left};
+	if (p.is_whole)
+		*ret_rest = (struct rest){SYS_writev, {r->rdi, r->rsi + p.index * sizeof(struct iovec), r->rdx - p.index}, p.left};
 	else
-		*ret_rest = (struct rest){SYS_write, {r->rdi, at, size}, size};
+		*ret_rest = (struct rest){SYS_write, {r->rdi, p.at, p.size}, p.size};
 	return true;
 }
 
 /* What is left of a message to a stream goes piece by piece; what comes with it (descriptors, say) went with its first byte. */
 static bool find_rest_of_message(const struct target *t, const struct user_regs_struct *r, uint64_t done, struct rest *ret_rest)
 {
-	uint64_t index, at, size, left;
-	uint8_t message[32];
+	struct piece p;
+	uint8_t message[offsetof(struct msghdr, msg_control)];
 	if (r->rdx & MSG_DONTWAIT || target_read_some(t, (raddr){r->rsi}, message, sizeof message) != sizeof message ||
-	    !find_piece(t, load_u64(message + 16), load_u64(message + 24), done, &index, &at, &size, &left))
+	    !find_piece(t, load_u64(message + offsetof(struct msghdr, msg_iov)), load_u64(message + offsetof(struct msghdr, msg_iovlen)),
+			done, &p))
 		return false;
-	*ret_rest = (struct rest){SYS_sendto, {r->rdi, at, size, r->rdx}, size};
+	*ret_rest = (struct rest){SYS_sendto, {r->rdi, p.at, p.size, r->rdx}, p.size};
 	return true;
 }
 
@@ -169,7 +172,8 @@ bool finish_is_cut(const struct target *t, const struct tracee *tracee)
 		return false;
 	if (target_read_some(t, (raddr){r->rip - 2}, code, sizeof code) != sizeof code || memcmp(code, (uint8_t[]){0x0f, 0x05}, 2))
 		return false;
-	return waits(t, r->rdi, r->orig_rax == SYS_sendfile) && !has_signal(t, tracee->tid);
+	return modes_is_plain(r) && !modes_is_dispatched(tracee->tid) && waits(t, r->rdi, r->orig_rax == SYS_sendfile) &&
+	       !has_signal(t, tracee->tid);
 }
 
 void finish_stub_encode(const struct user_regs_struct *r, uint64_t done, uint8_t *code)
