@@ -111,7 +111,7 @@ bool judge_may_live(const struct judge *judge, raddr where, raddr word)
 		returns |=
 		    journal_region_of(&judge->journals[i], (raddr){word.v - 1}) && journal_original(&judge->journals[i], word, true).v;
 	}
-	if (inside && (!returns || in_signal_frame(judge, where)))
+	if ((inside && in_signal_frame(judge, where)) || (returns && is_after_call(judge, word) && may_return(judge, word, where.v + 8)))
 		return true;
-	return returns && ((is_after_call(judge, word) && may_return(judge, word, where.v + 8)) || is_saved_with_stack(judge, where, word));
+	return (inside || returns) && is_saved_with_stack(judge, where, word);
 }

@@ -26,7 +26,8 @@ struct placement_want {
 /*
  * An aligned address of a free range in `maps`, not touching anything in `taken`, with at least a page free on both sides. Nearest
  * below the module, else nearest above; for a module in the first 4 GiB (non-PIE: its heap grows right behind it) the highest in reach below
- * numbers that programs use as flags. Never next to a stack. ERR_REFUSED when nothing fits.
+ * numbers that programs use as flags; where there is such a place, not where pointers lead that a string was written over (placement.c). Never next to a
+ * stack. ERR_REFUSED when nothing fits.
  */
 int placement_find(const struct procmaps *maps, const struct placement_range *taken, size_t taken_count, const struct placement_want *want,
 		   raddr *ret_address, struct err *e) MUST_CHECK;

@@ -67,6 +67,38 @@ static void low_executable_stays_out_of_popular_numbers(void **state)
 	assert_true(at >= 0x7f000000);
 }
 
+/* Third or fourth byte zero: what strings leave of pointers. */
+static bool holds_string_over_pointer(uint64_t at, uint64_t size)
+{
+	for (uint64_t page = at; page < at + size; page += 4096)
+		if (!(page >> 16 & 0xff) || !(page >> 24 & 0xff))
+			return true;
+	return false;
+}
+
+static void remains_of_pointers_under_strings_are_avoided(void **state)
+{
+	(void)state;
+	for (uint64_t base = 0x7f2fff000000; base < 0x7f3003000000; base += 3 * MIB + 12 * 4096)
+		for (uint64_t size = MIB; size <= 14 * MIB; size += MIB)
+			for (uint64_t alignment = 4096; alignment <= HUGE; alignment *= 512) {
+				struct procmap list[] = {map_of(base, base + 2 * MIB, "/lib/y")};
+				struct placement_want want = {{base}, {base + 2 * MIB}, size, alignment};
+				uint64_t at;
+				assert_int_equal(place(list, 1, &want, &at), 0);
+				assert_false(holds_string_over_pointer(at, size));
+				assert_int_equal(at % alignment, 0);
+				assert_true(at + size < base && base - at < 52 * MIB);
+			}
+	/* But rather there than nowhere. */
+	const uint64_t base = 0x7f30ab200000;
+	struct procmap list[] = {map_of(base - 3 * GIB, base - 4 * MIB, ""), map_of(base, base + 3 * GIB, "/lib/y")};
+	struct placement_want want = {{base}, {base + MIB}, 3 * MIB, 4096};
+	uint64_t at;
+	assert_int_equal(place(list, 2, &want, &at), 0);
+	assert_true(holds_string_over_pointer(at, want.size));
+}
+
 static void module_at_the_edge_of_reach_is_respected(void **state)
 {
 	(void)state;
@@ -116,6 +148,7 @@ int main(void)
 	    cmocka_unit_test(pie_goes_right_below),
 	    cmocka_unit_test(low_executable_leaves_room_for_its_heap),
 	    cmocka_unit_test(low_executable_stays_out_of_popular_numbers),
+	    cmocka_unit_test(remains_of_pointers_under_strings_are_avoided),
 	    cmocka_unit_test(module_at_the_edge_of_reach_is_respected),
 	    cmocka_unit_test(gap_below_a_stack_is_not_used),
 	    cmocka_unit_test(taken_ranges_are_avoided),
