@@ -1,9 +1,10 @@
 /*
  * finish: a call that a stop cut short is finished, so that the program does not see it.
  *
- * A write that waits for room, or is at work, when its thread is told to stop ends with the part of its bytes that is transferred. The same thread is made to
- * transfer the rest when all others run again, watched; then it has its registers back, with all bytes in rax, and goes on. It makes that call in a stub beside which inject's stand, which does as much by itself should this process die meanwhile: adds up, loads
- * the registers that calls change, and jumps to where the thread was. No flag is touched and no stack used.
+ * A write that waits for room, or is at work, when its thread is told to stop ends with the part of its bytes that is transferred. The same
+ * thread is made to transfer the rest when all others run again, watched; then it has its registers back, with all bytes in rax, and goes on.
+ * It makes that call in a stub where inject's stand, which does as much by itself should this process die meanwhile: adds up, loads the
+ * registers that calls change, and jumps to where the thread was. No flag is touched and no stack used.
  *
  *	stub:	0f 05			syscall			the rest of the call <- the thread is sent here
  *		48 89 c1		mov rcx, rax
