@@ -115,7 +115,7 @@ clean:
 
 # Set up, install, demonstrate, measure.
 SETUP_ARGS ?=
-BENCH_PROGRAMS := $(B)/bench/cpu_sampler $(B)/bench/clock_bound
+BENCH_PROGRAMS := $(B)/bench/cpu_sampler
 $(B)/bench/%: $(B)/tests/bench/%.c.o $(B)/libanalyze.a $(FORMATS_LIB)
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS) $^ $(LIBS_analyze) $(LIBS_formats) -o $@
