@@ -188,7 +188,7 @@ static uint64_t *counted_entries(const struct output *o, const struct subject *s
 /*
  * Samples measure time, which is not the same for each instruction: where it is known how often a function was entered, its samples only say
  * what happened inside. Unless the calls are far fewer than the samples want: then most callers are unknown. Far: code that waits for memory or
- * behind a lock takes up to some thirty times as long as other code (measured: a function of mariadbd that two decoders do not agree on, 31 times).
+ * behind a lock takes up to some thirty times as long as other code (measured: one of mariadbd, not copied since it has an xbegin, 31 times).
  */
 static double scale_of(const struct subject *s, uint32_t group, uint64_t entries, double scale)
 {

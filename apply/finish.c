@@ -21,6 +21,8 @@
 #define CALL_STOP (SIGTRAP | 0x80)
 #define LOOK_NANOSECONDS 50000u
 #define END_NANOSECONDS 200000000u
+#define LIMIT_NANOSECONDS 10000000000ull
+#define STUCK_NANOSECONDS 20000000ull
 
 /* What is left of a call: another one, and how much it is to transfer. */
 struct rest {
@@ -256,6 +258,11 @@ static void look(const struct target *t, struct finish *f)
 		take_stop(t, f);
 	else if (status == -ERR_GONE)
 		f->over = true;
+}
+
+uint64_t finish_deadline(const struct target *t)
+{
+	return monotonic_now() + (t->calls_stuck ? STUCK_NANOSECONDS : LIMIT_NANOSECONDS);
 }
 
 /* *ret_finish is the call of this thread, on its way. */

@@ -37,6 +37,9 @@
  */
 bool finish_is_cut(const struct target *t, const struct tracee *tracee);
 
+/* Until when calls may take that are finished from now on: ten seconds, or hardly any time where one is stuck and may be cut (target.cut_calls). */
+uint64_t finish_deadline(const struct target *t);
+
 /*
  * Has the calls of those of `list` finished that are stopped and `cut`, until monotonic time `deadline`, and lets these threads run. Their PC may have been
  * changed meanwhile. Requires: all others run. How many calls returned only a part after all: they took too long, or there was no room for a stub.

@@ -21,7 +21,6 @@
 #define CALL_LIMIT 2000000000ull
 #define CLEAN_LIMIT 1000000000ull
 #define CANDIDATES_MAX 256
-#define FINISH_LIMIT 500000000ull
 #define SIGNALS_MAX 1000 /* signals passed on while one call is tried */
 #define ERESTART_RESTARTBLOCK 516
 
@@ -276,7 +275,7 @@ static bool is_busy(const struct target *t, pid_t tid, unsigned pass, bool *ret_
 static int finish_cut(struct inject *i, struct err *e)
 {
 	bool is_short;
-	int status = finish_call(i->target, &i->tracee, monotonic_now() + FINISH_LIMIT, &is_short, e);
+	int status = finish_call(i->target, &i->tracee, finish_deadline(i->target), &is_short, e);
 	i->target->calls_cut += !status && is_short;
 	return status;
 }

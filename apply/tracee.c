@@ -26,7 +26,6 @@
 #define CALLS_LIMIT 2000000000ull
 #define CALLS_PAUSE 1000000ull
 #define STUCK_AFTER 20000000ull
-#define FINISH_LIMIT 10000000000ull
 #define STORM_ROUNDS 1000
 #define SEIZE_TRIES 2
 #define REAP_MICROSECONDS 5000
@@ -555,8 +554,7 @@ void tracees_resume(struct tracees *s)
 		s->pause = monotonic_now() - s->stop_begin;
 	s->stop_begin = 0;
 	hurry(false);
-	s->target->calls_cut +=
-	    finish_calls(s->target, s->list, s->count, monotonic_now() + (s->target->calls_stuck ? STUCK_AFTER : FINISH_LIMIT));
+	s->target->calls_cut += finish_calls(s->target, s->list, s->count, finish_deadline(s->target));
 }
 
 void tracees_fini(struct tracees *s)
