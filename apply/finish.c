@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <linux/major.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
@@ -14,6 +15,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <sys/uio.h>
 
 #define CALL_MAX 0x7ffff000u /* bytes that one call transfers at most (linux/fs.h, MAX_RW_COUNT) */
@@ -107,6 +109,7 @@ static bool find_rest(const struct target *t, const struct user_regs_struct *r, 
 		found = !(r->r10 & MSG_DONTWAIT);
 		/* fall through */
 	case SYS_write:
+	case SYS_read: /* from a device that never ends */
 		rest.bytes = at_most(r->rdx) - done;
 		rest.arguments[1] += done;
 		rest.arguments[2] = rest.bytes;
@@ -115,6 +118,14 @@ static bool find_rest(const struct target *t, const struct user_regs_struct *r, 
 	case SYS_sendfile: /* the offsets are in the file, or where the program has them, and have gone on */
 		rest.bytes = rest.arguments[3] = at_most(r->r10) - done;
 		found = done < at_most(r->r10);
+		break;
+	case SYS_getrandom:
+		rest.bytes = rest.arguments[1] = at_most(r->rsi) - done;
+		rest.arguments[0] += done;
+		found = done < at_most(r->rsi);
+		break;
+	case SYS_pwritev2: /* to what has no offsets, without flags: writev */
+		found = !r->r9 && r->r10 == UINT64_MAX && find_rest_of_vector(t, r, done, &rest);
 		break;
 	case SYS_writev:
 		found = find_rest_of_vector(t, r, done, &rest);
@@ -132,16 +143,37 @@ static bool find_rest(const struct target *t, const struct user_regs_struct *r, 
 	return true;
 }
 
-/* Does it take bytes in pieces, and is waited for until it has taken all? */
-static bool waits(const struct target *t, uint64_t descriptor, bool sockets_only)
+static bool is_terminal(dev_t device)
 {
+	unsigned kind = major(device);
+	return kind == TTY_MAJOR || kind == TTYAUX_MAJOR ||
+	       (kind >= UNIX98_PTY_SLAVE_MAJOR && kind < UNIX98_PTY_SLAVE_MAJOR + UNIX98_PTY_MAJOR_COUNT);
+}
+
+/* /dev/zero, /dev/random, /dev/urandom (drivers/char/mem.c, devlist) */
+static bool is_endless(dev_t device)
+{
+	return major(device) == MEM_MAJOR && (minor(device) == 5 || minor(device) == 8 || minor(device) == 9);
+}
+
+/* Does what the call is made on take or give bytes in pieces, and is it waited for until all are transferred? */
+static bool waits(const struct target *t, const struct user_regs_struct *r)
+{
+	bool sockets_only = r->orig_rax == SYS_sendto || r->orig_rax == SYS_sendmsg || r->orig_rax == SYS_sendfile;
 	char path[64], text[512];
 	struct stat status;
 	unsigned flags;
-	snprintf(path, sizeof path, "/proc/%d/fd/%d", t->pid, (int)descriptor);
-	if (stat(path, &status) || !(S_ISSOCK(status.st_mode) || (S_ISFIFO(status.st_mode) && !sockets_only)))
+	if (r->orig_rax == SYS_getrandom)
+		return true;
+	snprintf(path, sizeof path, "/proc/%d/fd/%d", t->pid, (int)r->rdi);
+	if (stat(path, &status))
 		return false;
-	snprintf(path, sizeof path, "/proc/%d/fdinfo/%d", t->pid, (int)descriptor);
+	if (r->orig_rax == SYS_read)
+		return S_ISCHR(status.st_mode) && is_endless(status.st_rdev);
+	if (!S_ISSOCK(status.st_mode) &&
+	    (sockets_only || !(S_ISFIFO(status.st_mode) || (S_ISCHR(status.st_mode) && is_terminal(status.st_rdev)))))
+		return false;
+	snprintf(path, sizeof path, "/proc/%d/fdinfo/%d", t->pid, (int)r->rdi);
 	if (target_read_text(path, text, sizeof text) < 0)
 		return false;
 	const char *field = strstr(text, "flags:\t");
@@ -174,8 +206,7 @@ bool finish_is_cut(const struct target *t, const struct tracee *tracee)
 		return false;
 	if (target_read_some(t, (raddr){r->rip - 2}, code, sizeof code) != sizeof code || memcmp(code, (uint8_t[]){0x0f, 0x05}, 2))
 		return false;
-	return modes_is_plain(r) && !modes_is_dispatched(tracee->tid) && waits(t, r->rdi, r->orig_rax == SYS_sendfile) &&
-	       !has_signal(t, tracee->tid);
+	return modes_is_plain(r) && !modes_is_dispatched(tracee->tid) && waits(t, r) && !has_signal(t, tracee->tid);
 }
 
 void finish_stub_encode(const struct user_regs_struct *r, uint64_t done, uint8_t *code)

@@ -1,8 +1,9 @@
 /*
  * finish: a call that a stop cut short is finished, so that the program does not see it.
  *
- * A write that waits for room, or is at work, when its thread is told to stop ends with the part of its bytes that is transferred. The same
- * thread is made to transfer the rest when all others run again, watched; then it has its registers back, with all bytes in rax, and goes on.
+ * A write that waits for room, or is at work, when its thread is told to stop ends with the part of its bytes that is transferred; so do
+ * getrandom, and reads of devices that never end. (A recv with MSG_WAITALL is left: an error that its rest would meet, and that the kernel says once,
+ * could not be given back.) The same thread is made to transfer the rest when all others run again, watched; then it has its registers back, with all bytes in rax, and goes on.
  * It makes that call in a stub where inject's stand, which does as much by itself should this process die meanwhile: adds up, loads the
  * registers that calls change, and jumps to where the thread was. No flag is touched and no stack used.
  *
@@ -32,8 +33,8 @@
 
 /*
  * Is this thread, in the stop of PTRACE_INTERRUPT, behind a call that the stop ended with a part of its bytes transferred? Not when the descriptor is set
- * not to wait, or a signal is there that would have ended the call as well. Opens files in /proc only for a thread whose write returned less than
- * it was asked for.
+ * not to wait, or a signal is there that would have ended the call as well. Opens files in /proc only for a thread whose write or read returned less
+ * than it was asked for.
  */
 bool finish_is_cut(const struct target *t, const struct tracee *tracee);
 

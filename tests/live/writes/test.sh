@@ -29,7 +29,7 @@ try() {
 	[ "$status" = 0 ] || fail "$kind: $1: exit $status"
 }
 
-for kind in write writev send sendmsg sendfile write-socket writev-socket "write 3"; do
+for kind in write writev send sendmsg sendfile write-socket writev-socket pwritev2 write-terminal getrandom read-zero "write 3"; do
 	read -r -a arguments <<<"$kind"
 	victim "$work/victim" "${arguments[@]}"
 	ready

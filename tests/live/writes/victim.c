@@ -1,11 +1,14 @@
 /*
  * victim KIND [PAIRS]: a thread writes blocks of a megabyte, by one call each of that kind, as fast as another reads them and compares them with what was
- * written; so many such pairs (1).
+ * written; so many such pairs (1). Some kinds need no other thread.
  * SIGUSR1: "rounds N", blocks that were read. At the end (SIGTERM): how many calls wrote less than the whole block; what was left of theirs was written
  * by another call. Exit 1 when a byte was wrong, lost or doubled.
  */
+#define _GNU_SOURCE
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
+#include <pty.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -14,15 +17,17 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/random.h>
 #include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
+#include <termios.h>
 #include <unistd.h>
 
 enum { BLOCK = 1 << 20, CHUNK = 32768, PIECES = 7, PAIRS_MAX = 8 };
 
 uint32_t hot_word(uint32_t i);
-static uint8_t block[BLOCK];
+static uint8_t block[BLOCK], room[BLOCK];
 static int file;
 static atomic_bool ending;
 static atomic_ulong calls, parts, blocks;
@@ -89,6 +94,43 @@ static ssize_t put_sendfile(int out, size_t done)
 	return n;
 }
 
+static ssize_t put_pwritev2(int out, size_t done)
+{
+	struct iovec pieces[PIECES];
+	return pwritev2(out, pieces, cut_up(done, pieces), -1, 0);
+}
+
+static ssize_t put_getrandom(int out, size_t done)
+{
+	(void)out;
+	if (!done)
+		memset(room, 0, BLOCK);
+	ssize_t n = getrandom(room + done, BLOCK - done, 0);
+	for (size_t i = 0; n == (ssize_t)(BLOCK - done) && i < BLOCK; i += 64)
+		if (!memcmp(room + i, (const uint8_t[64]){0}, 64)) {
+			printf("WRONG: nothing came at %zu\n", i);
+			exit(1);
+		}
+	return n;
+}
+
+static ssize_t put_zero(int out, size_t done)
+{
+	static int zero = -1;
+	(void)out;
+	if (zero < 0)
+		zero = open("/dev/zero", O_RDONLY | O_CLOEXEC);
+	for (size_t i = 0; !done && i < BLOCK; i += 509)
+		room[i] = 1;
+	ssize_t n = read(zero, room + done, BLOCK - done);
+	for (size_t i = 0; n == (ssize_t)(BLOCK - done) && i < BLOCK; i += 509)
+		if (room[i]) {
+			printf("WRONG: nothing came at %zu\n", i);
+			exit(1);
+		}
+	return n;
+}
+
 static void *write_blocks(void *context)
 {
 	struct pair *p = context;
@@ -104,9 +146,12 @@ static void *write_blocks(void *context)
 			done += (size_t)n;
 			parts += done < BLOCK;
 		}
+		blocks += p->out < 0;
 	}
-	shutdown(p->out, SHUT_WR);
-	close(p->out);
+	if (p->out >= 0) {
+		shutdown(p->out, SHUT_WR);
+		close(p->out);
+	}
 	return NULL;
 }
 
@@ -138,20 +183,55 @@ static void answer(int signal)
 	(void)!write(1, text, (size_t)n);
 }
 
+static int open_terminal(int ends[2])
+{
+	struct termios raw;
+	if (openpty(&ends[0], &ends[1], NULL, NULL, NULL) || tcgetattr(ends[1], &raw))
+		return -1;
+	cfmakeraw(&raw);
+	return tcsetattr(ends[1], TCSANOW, &raw);
+}
+
+enum way { PIPE, SOCKET, TERMINAL, ALONE };
+
+static int open_pair(enum way way, struct pair *p)
+{
+	int ends[2] = {-1, -1};
+	if (way == SOCKET     ? socketpair(AF_UNIX, SOCK_STREAM, 0, ends)
+	    : way == TERMINAL ? open_terminal(ends)
+	    : way == PIPE     ? pipe(ends)
+			      : 0)
+		return 2;
+	p->in = ends[0];
+	p->out = ends[1];
+	return (way != ALONE && pthread_create(&p->reader, NULL, read_blocks, p)) || pthread_create(&p->writer, NULL, write_blocks, p) ? 2
+																       : 0;
+}
+
 int main(int argc, char **argv)
 {
 	static const struct {
 		const char *name;
 		ssize_t (*put)(int out, size_t done);
-		bool is_socket;
-	} kinds[] = {{"write", put_write, false},	 {"writev", put_writev, false},	 {"sendfile", put_sendfile, true},
-		     {"send", put_send, true},		 {"sendmsg", put_sendmsg, true}, {"write-socket", put_write, true},
-		     {"writev-socket", put_writev, true}};
-	bool is_socket = false;
+		enum way way;
+	} kinds[] = {
+	    {"write", put_write, PIPE},
+	    {"writev", put_writev, PIPE},
+	    {"sendfile", put_sendfile, SOCKET},
+	    {"send", put_send, SOCKET},
+	    {"sendmsg", put_sendmsg, SOCKET},
+	    {"write-socket", put_write, SOCKET},
+	    {"writev-socket", put_writev, SOCKET},
+	    {"pwritev2", put_pwritev2, PIPE},
+	    {"write-terminal", put_write, TERMINAL},
+	    {"getrandom", put_getrandom, ALONE},
+	    {"read-zero", put_zero, ALONE},
+	};
+	enum way way = PIPE;
 	for (size_t i = 0; argc > 1 && i < sizeof kinds / sizeof *kinds; i++)
 		if (!strcmp(argv[1], kinds[i].name)) {
 			put = kinds[i].put;
-			is_socket = kinds[i].is_socket;
+			way = kinds[i].way;
 		}
 	int count = argc > 2 ? atoi(argv[2]) : 1;
 	if (!put || count < 1 || count > PAIRS_MAX)
@@ -173,13 +253,7 @@ int main(int argc, char **argv)
 	sigaddset(&usr1, SIGUSR1);
 	sigprocmask(SIG_BLOCK, &usr1, NULL);
 	for (int i = 0; i < count; i++) {
-		int ends[2];
-		struct pair *p = &pairs[i];
-		if (is_socket ? socketpair(AF_UNIX, SOCK_STREAM, 0, ends) : pipe(ends))
-			return 2;
-		p->in = ends[0];
-		p->out = ends[1];
-		if (pthread_create(&p->reader, NULL, read_blocks, p) || pthread_create(&p->writer, NULL, write_blocks, p))
+		if (open_pair(way, &pairs[i]))
 			return 2;
 	}
 	sigprocmask(SIG_UNBLOCK, &usr1, NULL);
@@ -188,7 +262,8 @@ int main(int argc, char **argv)
 	ending = true;
 	for (int i = 0; i < count; i++) {
 		pthread_join(pairs[i].writer, NULL);
-		pthread_join(pairs[i].reader, NULL);
+		if (way != ALONE)
+			pthread_join(pairs[i].reader, NULL);
 	}
 	printf("parts %lu of %lu calls\n", (unsigned long)parts, (unsigned long)calls);
 	return 0;
