@@ -102,7 +102,6 @@ plan one
 count one 0.5
 rounds counted
 pristine counted
-same counted
 complete one
 [ "${runs[inner]:-0}" -gt 1000 ] || fail "inner was not counted"
 ran mark_inner 1000 inner
@@ -189,6 +188,7 @@ stop_victim
 # Threads that are born and die, and two more.
 victim "$work/victim" 3 births
 progress before
+remember maps threads masks children # threads are born and end all the time, and a child later
 for turn in 1 2; do
 	[ "$turn" = 1 ] && plan many
 	count many 0.3
@@ -214,7 +214,7 @@ repave-apply status --json -p "$child" >"$work/log" 2>&1 || fail "status of the 
 undo "the child" "$child"
 parent=$victim victim=$child
 rounds "the child"
-pristine "the child"
+restored "the child"
 victim=$parent
 kill -9 "$child"
 
@@ -278,6 +278,7 @@ stop_victim
 # A thread whose stack cannot be followed: an image could be applied, but not be taken out again.
 victim "$work/victim" 1 lost
 rounds "lost"
+remember
 repave-apply count --json -p "$victim" --seconds 0.2 -o "$work/raw.rprof" "$work/one.rplan" >"$work/log" 2>&1
 status=$?
 [ "$status" = 5 ] || fail "a stack that cannot be followed: exit $status"
@@ -299,6 +300,7 @@ if [ "$(id -u)" = 0 ] && command -v setpriv >/dev/null; then
 		sleep 0.01
 	done
 	sleep 0.3
+	remember
 	"${as[@]}" "$work/own/repave-apply" count -p "$victim" --seconds 0.2 -o "$work/own/raw.rprof" "$work/own/one.rplan" >"$work/log" 2>&1
 	status=$?
 	rounds "counted by its owner"

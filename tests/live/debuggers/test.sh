@@ -64,6 +64,7 @@ in_work() {
 
 start_asking in_work "$work/victim"
 outside 0 before
+remember
 mapfile -t files < <(awk '$6 ~ /\/(libvictim|libc|libgcc_s)\.so/ && !seen[$6]++ { print $6 }' "/proc/$victim/maps")
 repave-analyze map -o "$work/" "${files[@]}" >"$work/log" 2>&1 || fail "map"
 repave-apply symbols -p "$victim" -o "$work/none" >"$work/log" 2>&1
@@ -163,6 +164,7 @@ ln "$map" "$work/link" 2>/dev/null || cp "$map" "$work/link"
 repaved undo --max-pause 2000
 grep -q 'perf map is removed' "$work/log" && [ ! -e "$map" ] && [ -s "$work/link" ] || fail "undo does not remove its map"
 outside 0 undone
+same undone
 moved=
 stacks "undone" -p "$victim"
 map=

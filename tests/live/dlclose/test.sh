@@ -58,5 +58,4 @@ ask leave
 ask open
 ask rounds
 pristine "at the end"
-same "at the end"
 end_asking

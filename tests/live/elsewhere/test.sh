@@ -27,17 +27,19 @@ launch() {
 	: >"$work/out" # what the one before said is not to be taken for this one's
 	"${@:2}" >"$work/out" 2>&1 &
 	victim=$!
-	starts "$1"
+	starts "$1" && remember
 }
 
 # chain NAME: from the host, profile, map, plan and apply, and back
 chain() {
+	remember
 	timeout 60 repave optimize -p "$victim" --samples --seconds 1 >"$work/stdout" 2>"$work/log" || fail "$1: optimize: exit $?"
 	grep -q 'victim: [1-9][0-9]* functions' "$work/stdout" || fail "$1: no function of the program was redirected: $(cat "$work/stdout")"
 	progress "$1, optimized"
 	repave apply verify -p "$victim" >"$work/log" 2>&1 || fail "$1: verify: exit $?"
 	repave undo -p "$victim" >"$work/log" 2>&1 || fail "$1: undo: exit $?"
 	progress "$1, undone"
+	same "$1, undone"
 }
 
 # Its files are on a file system that only it can see.

@@ -49,7 +49,6 @@ for turn in $(seq 15); do
 done
 untraced "killed"
 pristine "killed" --padding
-same "killed"
 
 repave-profile record --emulate --seconds 1 -p "$victim" -o "$work/one.rprof" >/dev/null 2>&1 &
 recorder=$!

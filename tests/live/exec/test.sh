@@ -114,7 +114,7 @@ applied "a running program"
 repave-apply verify -p $victim >"$work/log" 2>&1 || fail "verify: exit $?"
 repave-apply status -p $victim | grep -q ' applied,' || fail "status"
 repave-apply undo -p $victim >"$work/log" 2>&1 || fail "undo: exit $?"
-pristine "after undo" --padding
+restored "after undo" --padding
 exec 9>&-
 wait $victim || fail "the undone program: exit $?"
 victim=
@@ -317,7 +317,7 @@ for ((n = 1 + RANDOM % step; streak < 3 && n < 3000; n += step)); do
 			[ $? = 75 ] || break # the lock of the killed one goes a moment after it
 		done
 		grep -qE "nothing (is applied|of ours remains)" "$work/log" || fail "undo after step $n"
-		pristine "killed at step $n and undone"
+		restored "killed at step $n and undone"
 		exec 9>&-
 		wait $victim || fail "killed at step $n and undone: exit $?"
 		victim=

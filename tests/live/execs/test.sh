@@ -25,6 +25,7 @@ run() {
 	esac
 }
 rounds before
+remember maps threads masks arguments # it executes itself all the time, and tells itself how often
 first=$count end=$((SECONDS + ${EXECS_SECONDS:-3}))
 while [ "$SECONDS" -lt "$end" ]; do
 	run apply --max-pause 1000 "$work/plan"

@@ -16,7 +16,7 @@ under() {
 	"$work/victim" "$1" >"$work/out" 2>&1 &
 	victim=$!
 	for _ in $(seq 400); do
-		grep -q ready "$work/out" && return
+		grep -q ready "$work/out" && remember children && return # some fork now and then
 		kill -0 "$victim" 2>/dev/null || break
 		sleep 0.01
 	done
@@ -51,6 +51,7 @@ pages() {
 	grep -q ", $2 KB in huge pages" "$work/log" || fail "$*: not $2 KB in huge pages"
 	[ "$(grep THP_enabled "/proc/$victim/status")" = "$forbidden" ] || fail "$*: what it forbids itself is another"
 	repave-apply undo -p "$victim" --max-pause 2000 >"$work/log" 2>&1 || fail "$*: undo: exit $?"
+	same "$*, undone"
 	finish
 }
 if grep -qE '\[(always|madvise)\]' /sys/kernel/mm/transparent_hugepage/enabled; then
@@ -88,6 +89,7 @@ if [ "$(id -u)" = 0 ] && command -v setpriv >/dev/null; then
 	chmod 755 "$work" && cp "$(command -v repave-apply)" "$work/repave-apply" && chmod 644 "$work/small"
 	as_nobody=(setpriv --reuid=65534 --regid=65534 --clear-groups)
 	victim "${as_nobody[@]}" "$work/victim" errno
+	remember
 	"${as_nobody[@]}" "$work/repave-apply" apply -p "$victim" "$work/small" >"$work/stdout" 2>"$work/log"
 	[ $? = 5 ] && grep -q "suspending the filter needs CAP_SYS_ADMIN" "$work/log" || fail "an ordinary user and a filter"
 	pristine "an ordinary user and a filter" --padding
@@ -124,6 +126,7 @@ meanwhile=
 freezer() {
 	new_group "$1" "$2" || { echo "freezing by $2: not tried, no such cgroup can be made"; return; }
 	victim inside "$work/victim"
+	remember
 	echo "$3" >"$group/$2"
 	sleep 0.1
 	repave-apply apply -p "$victim" "$work/small" >"$work/stdout" 2>"$work/log"

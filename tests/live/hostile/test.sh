@@ -42,7 +42,6 @@ repave-apply apply --json -p "$victim" "$work/hostile-name" >"$work/stdout" 2>"$
 jq -e '.error.status == 5' "$work/stdout" >/dev/null || fail "no JSON: $(cat "$work/stdout" "$work/log")"
 LC_ALL=C grep -q '[^ -~]' "$work/stdout" && fail "unprintable bytes in JSON"
 pristine "after all lies" --padding
-same "after all lies"
 progress "after all lies"
 
 # Whose files: links are followed and what they lead to is judged; a FIFO does not keep us waiting; stdin is judged when it is a file.

@@ -4,6 +4,7 @@ set -u
 cd "$(dirname "$0")" || exit 1
 . ../lib/live.sh
 build_lib
+varies=maps # victims allocate
 # What unwinders ask, in the plans of all.
 libc=$(readlink -f "$(ldd "$(command -v cat)" | awk '/libc\.so/ { print $3 }')")
 libgcc=$(readlink -f "$(gcc -print-file-name=libgcc_s.so.1)")
@@ -100,6 +101,7 @@ for kind in -static -static-pie; do
 	# There may be no table of its frames that could be found at run time, so that its stacks cannot be followed.
 	grep -q -e "nothing of ours remains" -e "its stack cannot be followed" "$work/log" || fail "$kind: undo"
 	grep -q " 0 patches" "$work/log" && fail "$kind: undo says that nothing was taken back"
+	! grep -q "nothing of ours remains" "$work/log" || same "$kind, undone"
 	hook=$("$work/pristine" "$victim" --padding | grep -v ': anonymous and not writable')
 	[ "$(grep -c . <<<"$hook")" -le 1 ] || fail "$kind: not as it was: $hook"
 	progress "$kind, undone"
@@ -111,6 +113,7 @@ if build sanitized "${linked[@]}" -fsanitize=address; then
 	victim "$work/sanitized"
 	name="address sanitizer"
 	progress "$name, before"
+	remember maps # its runtime maps what it finds to do
 	repave-apply apply -p "$victim" --max-pause 2000 "$plan" >"$work/log" 2>&1 || fail "$name: apply: exit $?"
 	progress "$name, applied"
 	repave-apply verify -p "$victim" >"$work/log" 2>&1 || fail "$name: verify: exit $?"
@@ -124,6 +127,7 @@ if build sanitized "${linked[@]}" -fsanitize=address; then
 		grep -vE ': anonymous and not writable|/lib(c|gcc_s)\.so\.[0-9]+: ' "$work/differs" >"$work/stdout"
 	else
 		cp "$work/differs" "$work/stdout"
+		same "$name, undone"
 	fi
 	[ -s "$work/stdout" ] && fail "$name: its code is not as it was: $(cat "$work/stdout")"
 	finish

@@ -10,8 +10,9 @@
 #              hundredths of a second
 # rounds TEXT  the same, for an answer "rounds N": sets $count
 # progress TEXT    fails unless the victim gets on within two seconds
-# pristine [--padding]      text equal to the files, no mapping of ours
-# remember [PART...], same STEP     the comparer, see snapshot.sh
+# restored STEP [--padding]     text equal to the files, no mapping of ours
+# pristine STEP [--padding]     the same, and all as it was remembered
+# remember [PART...], same STEP     the comparer, see snapshot.sh; cycle and refused remember $varies of a victim that the test did not
 # held STEP VERB [ARG...]   `repave-apply VERB -p $victim` in the background, waiting before that step; sets $tool. 1: it ended before that step.
 #                  Its output goes to $work/tool.log. Let it go on with kill -CONT "$tool"
 # start_asking PROGRAM [ARG...]   as victim, for one that takes commands on standard input and answers each with a line
@@ -112,8 +113,13 @@ progress() {
 	fail "the victim does not get on ($1)"
 }
 
-pristine() {
+restored() {
 	"$work/pristine" "$victim" ${2:+"$2"} >"$work/log" 2>&1 || fail "not as it was ($1): $(cat "$work/log")"
+}
+
+pristine() {
+	restored "$@"
+	same "$1"
 }
 
 held() {
@@ -158,8 +164,13 @@ end_asking() {
 	[ "$status" = 0 ] || fail "the victim ended with exit $status"
 }
 
+remember_once() {
+	[ -e "$work/shown_before.$victim" ] || remember ${varies:-}
+}
+
 cycle() {
 	progress "$1, before"
+	remember_once
 	repave-apply apply -p "$victim" --max-pause 2000 "${@:3}" "$2" >"$work/log" 2>&1 || fail "$1: apply: exit $?"
 	grep -Eq '[1-9][0-9]* functions' "$work/log" || fail "$1: no function was redirected"
 	progress "$1, applied"
@@ -174,6 +185,7 @@ cycle() {
 
 refused() {
 	local status
+	remember_once
 	repave-apply apply -p "$victim" --max-pause 2000 "${@:5}" "$4" >"$work/stdout" 2>"$work/log"
 	status=$?
 	[ "$status" = "$2" ] || fail "$1: apply: exit $status, not $2"

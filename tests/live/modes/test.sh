@@ -42,6 +42,7 @@ restart() {
 	rm -f "$work/in"
 	start_asking "$work/victim" "$@"
 	ask rounds
+	remember maps # a thread of another mode has memory of its own
 }
 
 restart threads

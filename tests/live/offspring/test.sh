@@ -46,11 +46,13 @@ undo() { # PID WHO
 	repave-apply undo -p "$1" --max-pause 2000 >"$work/log" 2>&1 || fail "undo of $2: exit $?"
 	grep -q "nothing of ours remains" "$work/log" || fail "undo of $2 left something"
 	"$work/pristine" "$1" --padding >"$work/log" 2>&1 || fail "$2 is not as it was: $(cat "$work/log")"
+	[ "$1" != "$victim" ] || same "$2, undone"
 	works "$1" "$2, undone"
 }
 
 start_asking "$work/victim" "$work/pipe"
 works "$victim" before
+remember children
 repave-apply apply -p "$victim" --max-pause 2000 "$work/plan" >"$work/log" 2>&1 || fail "apply: exit $?"
 works "$victim" applied
 birth "$victim" && first=$child

@@ -3,6 +3,7 @@
 set -euo pipefail
 cd "$(dirname "$(readlink -f "$0")")/../../.."
 source tests/bench/sqlite.sh
+source tests/live/lib/snapshot.sh
 
 work=$(mktemp -d "${TMPDIR:-/tmp}/repave-optimize.XXXXXX")
 export REPAVE_CACHE=$work/cache
@@ -52,6 +53,8 @@ expect_original_text() {
 
 sqlite_start
 expect_progress 'before apply'
+victim=$sqlite_pid
+remember maps # it allocates all the time
 expect_original_text 'before apply'
 repave optimize -p "$sqlite_pid" --seconds 2 --plan-out "$work/plan.rplan"
 expect_progress 'after apply'
@@ -61,8 +64,10 @@ for round in 1 2 3; do
 	repave undo -p "$sqlite_pid"
 	expect_progress "after undo $round"
 	expect_original_text "after undo $round"
+	same "after undo $round"
 	repave apply apply -p "$sqlite_pid" "$work/plan.rplan"
 	expect_progress "after apply $round"
 done
 repave undo -p "$sqlite_pid"
 expect_original_text 'at the end'
+same 'at the end'

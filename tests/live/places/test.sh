@@ -25,7 +25,6 @@ done
 progress after
 # The number of a process whose first thread has exited still names its memory.
 pristine after --padding
-same after
 kill -USR2 "$victim"
 sleep 0.2
 grep 'times$' "$work/out"

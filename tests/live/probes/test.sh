@@ -15,6 +15,7 @@ trap 'kill -9 $victim "${others[@]}" 2>/dev/null; rm -rf "$work"' EXIT
 
 start_asking "$work/victim"
 ask both
+remember maps # the kernel maps a page where there are uprobes
 base=0x$(awk '/victim/ { sub(/-.*/, "", $1); print $1; exit }' "/proc/$victim/maps")
 offset_of() { # vaddr and file offset are the same in the code of this victim
 	echo "0x$(nm "$work/victim" | awk -v name="$1" '$3 == name { print $1 }')"

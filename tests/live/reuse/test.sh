@@ -19,7 +19,7 @@ start() {
 	setarch -R "$work/victim" 4 >"$work/out" 2>&1 &
 	victim=$!
 	for _ in $(seq 200); do
-		[ "$(cat "/proc/$victim/comm")" = victim ] && [ "$(ls "/proc/$victim/task" | wc -l)" = 5 ] && return
+		[ "$(cat "/proc/$victim/comm")" = victim ] && [ "$(ls "/proc/$victim/task" | wc -l)" = 5 ] && remember && return
 		sleep 0.01
 	done
 	fail "the victim does not start"

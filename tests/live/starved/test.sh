@@ -10,6 +10,7 @@ gcc -O1 -shared -fPIC -o "$work/failing.so" ../../cli/failing.c -ldl >"$work/log
 step=${STARVED_STEP:-7}
 victim "$work/victim" 6
 progress before
+remember
 export FAIL_COUNT=$work/count
 declare -A said
 left=0

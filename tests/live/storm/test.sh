@@ -35,7 +35,6 @@ for turn in $(seq "${STORM_CYCLES:-15}"); do
 done
 progress after
 pristine after --padding
-same after
 rounds after
 echo "$((count - first)) threads ended in $((SECONDS - started)) s; busy $busy times, image kept at first $kept times"
 finish

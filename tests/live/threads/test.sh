@@ -8,7 +8,7 @@ build_victim victim.c
 "$work/handplan" "$work/victim" "$work/plan" || fail "no plan"
 victim "$work/victim" 16
 progress "before"
-pristine "before" --padding
+restored "before" --padding
 remember
 for turn in $(seq 10); do
 	repave-apply apply -p "$victim" --max-pause 2000 "$work/plan" >"$work/log" 2>&1 || fail "apply $turn: exit $?"
@@ -17,7 +17,6 @@ for turn in $(seq 10); do
 	repave-apply undo -p "$victim" --max-pause 2000 >"$work/log" 2>&1 || fail "undo $turn: exit $?"
 	grep -q "nothing of ours remains" "$work/log" || fail "image kept in turn $turn"
 	pristine "undone $turn" --padding
-	same "undone $turn"
 	progress "undone $turn"
 done
 finish

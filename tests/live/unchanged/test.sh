@@ -25,7 +25,7 @@ unchanged() {
 }
 progress before
 remember
-[ "$(wc -l <"$work/shown_before")" -gt 300 ] || fail "no snapshot"
+[ "$(wc -l <"$work/shown_before.$victim")" -gt 300 ] || fail "no snapshot"
 files >"$work/files_before"
 unchanged "nothing was done"
 for turn in 1 2 3; do

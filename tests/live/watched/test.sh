@@ -15,6 +15,7 @@ if ! kill -0 "$victim" 2>/dev/null; then
 	exit 77
 fi
 progress before
+remember masks # its traps are signals
 for turn in $(seq "${WATCHED_ROUNDS:-5}"); do
 	repave-apply apply -p "$victim" --max-pause 2000 "$work/plan" >"$work/log" 2>&1 || fail "apply $turn: exit $?"
 	progress "applied $turn"

@@ -45,6 +45,7 @@ for kind in write writev send sendmsg sendfile write-socket writev-socket pwrite
 	[ "$stopped" -ge 3 ] || fail "$kind: SIGSTOP and SIGCONT cut only $stopped of 10 calls short"
 	victim "$work/victim" "${arguments[@]}"
 	ready
+	remember
 	for ((turn = 0; turn < ${WRITES_ROUNDS:-6}; turn++)); do
 		try apply -p "$victim" "$work/plan"
 		progress "$kind, applied"
@@ -73,6 +74,7 @@ has_stub() {
 kind=write
 victim "$work/victim" "$kind"
 ready
+remember
 kills=0 left=0 first=50 last=80 # those before: live/killed
 for ((step = first; kills < ${KILLS:-60}; step = step == last ? first : step + 1)); do
 	(REPAVE_FAULT=$step exec repave-apply apply -p "$victim" "$work/plan") >"$work/log" 2>&1
