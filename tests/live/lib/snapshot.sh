@@ -39,7 +39,7 @@ snapshot_status() {
 	! varies maps || without+='|Vm(Size|Data|Stk|Exe|Lib|Swap)'
 	! varies threads || without+='|Threads'
 	! varies masks || without+='|SigBlk|SigPnd|ShdPnd'
-	! varies handlers || without+='|SigCgt'
+	! varies handlers || without+='|SigIgn|SigCgt'
 	grep -vE "^($without)" status | sed -E 's/^(State:.)[RSD].*/\1it runs/'
 }
 
@@ -49,9 +49,9 @@ snapshot_descriptors() {
 }
 
 snapshot_threads() {
-	local fields='SigIgn|Cap.*|Seccomp.*|Cpus.*|Mems.*|NoNewPrivs'
+	local fields='Cap.*|Seccomp.*|Cpus.*|Mems.*|NoNewPrivs'
 	varies masks || fields+='|SigPnd|SigBlk|ShdPnd'
-	varies handlers || fields+='|SigCgt'
+	varies handlers || fields+='|SigIgn|SigCgt'
 	"$work/robust" "$victim"
 	grep -H '' task/*/comm task/*/timerslack_ns
 	grep -HE "^($fields):" task/*/status
