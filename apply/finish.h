@@ -2,8 +2,9 @@
  * finish: a call that a stop cut short is finished, so that the program does not see it.
  *
  * A write that waits for room, or is at work, when its thread is told to stop ends with the part of its bytes that is transferred; so do
- * getrandom, and reads of devices that never end. (A recv with MSG_WAITALL is left: an error that its rest would meet, and that the kernel says once,
- * could not be given back.) The same thread is made to transfer the rest when all others run again, watched; then it has its registers back, with all bytes in rax, and goes on.
+ * getrandom, and reads of devices that never end. The same thread is made to transfer the rest when all others run again, watched; then it has
+ * its registers back, with all bytes in rax, and goes on. (A recv with MSG_WAITALL is left: an error that its rest would meet, and that the
+ * kernel says once, could not be given back.)
  * It makes that call in a stub where inject's stand, which does as much by itself should this process die meanwhile: adds up, loads the
  * registers that calls change, and jumps to where the thread was. No flag is touched and no stack used.
  *
