@@ -29,9 +29,11 @@ int verb_open_target(const struct cli *cli, struct target *ret_target, struct er
 	/* On a saturated machine an ordinary process queues behind the very load that the target serves; best effort, since it takes privilege. */
 	setpriority(PRIO_PROCESS, 0, -20);
 	int status = target_open((pid_t)pid, ret_target, e);
-	if (!status)
-		ret_target->cut_calls = cli_has(cli, "cut-calls");
-	return status;
+	if (status)
+		return status;
+	ret_target->cut_calls = cli_has(cli, "cut-calls");
+	ret_target->shows_limits = cli_has(cli, "show-limits");
+	return 0;
 }
 
 void verb_print_cut(uint32_t calls)
@@ -151,6 +153,7 @@ static const struct cli_option options[] = {
     VERB_PID_OPTION,
     {"max-pause", 0, CLI_REAL, "MS", "give up when stopping all threads takes longer (default 100)"},
     VERB_CUT_OPTION,
+    VERB_LIMITS_OPTION,
     {"tries", 0, CLI_NUMBER, "N", "stops to try before giving up (default 10)"},
     {"dry-run", 'n', CLI_FLAG, NULL, "check everything, change nothing"},
     {"no-huge", 0, CLI_FLAG, NULL, "do not ask for huge pages"},

@@ -147,6 +147,7 @@ static const struct cli_option options[] = {
     {"output", 'o', CLI_STRING, "FILE", "write the counts here (- for stdout); default counts.rprof"},
     {"max-pause", 0, CLI_REAL, "MS", "give up when stopping all threads takes longer (default 100)"},
     VERB_CUT_OPTION,
+    VERB_LIMITS_OPTION,
     {"tries", 0, CLI_NUMBER, "N", "stops to try before giving up (default 10)"},
     {"with-parent", 0, CLI_FLAG, NULL, "stop counting when the process that started this one ends"},
     {0},

@@ -130,6 +130,7 @@ static const struct cli_option options[] = {
     {"reap", 0, CLI_FLAG, NULL, "only free what earlier undos kept and killed tools left; what is applied stays"},
     {"max-pause", 0, CLI_REAL, "MS", "give up when stopping all threads takes longer (default 100)"},
     VERB_CUT_OPTION,
+    VERB_LIMITS_OPTION,
     {"tries", 0, CLI_NUMBER, "N", "stops to try before giving up or keeping the image (default 20)"},
     {0},
 };

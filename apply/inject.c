@@ -24,10 +24,6 @@
 #define SIGNALS_MAX 1000 /* signals passed on while one call is tried */
 #define ERESTART_RESTARTBLOCK 516
 
-#ifndef PTRACE_GET_RSEQ_CONFIGURATION
-#define PTRACE_GET_RSEQ_CONFIGURATION 0x420f
-#endif
-
 uint8_t *inject_put_move(uint8_t *p, uint8_t rex, uint8_t opcode, uint64_t value)
 {
 	*p++ = rex;
@@ -208,19 +204,15 @@ static int find_stub(struct inject *i, struct err *e)
 /* Is the thread inside a restartable sequence? Sending it elsewhere and back would look like an uninterrupted run to it. */
 static bool in_rseq(const struct target *t, const struct tracee *tracee)
 {
-	struct {
-		uint64_t pointer;
-		uint32_t size, signature, flags, pad;
-	} configuration;
+	struct modes_rseq registered;
 	struct {
 		uint32_t version, flags;
 		uint64_t start, length, abort;
 	} section;
 	uint64_t current;
-	if (tracee_request(PTRACE_GET_RSEQ_CONFIGURATION, tracee->tid, sizeof configuration, (uintptr_t)&configuration) < 0 ||
-	    !configuration.pointer)
+	if (!modes_get_rseq(tracee->tid, &registered) || !registered.pointer)
 		return false;
-	if (target_read_some(t, (raddr){configuration.pointer + 8}, &current, sizeof current) != sizeof current || !current)
+	if (target_read_some(t, (raddr){registered.pointer + 8}, &current, sizeof current) != sizeof current || !current)
 		return false;
 	if (target_read_some(t, (raddr){current}, &section, sizeof section) != sizeof section)
 		return true;

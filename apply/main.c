@@ -1,4 +1,5 @@
 #include "apply/verbs.h"
+#include "apply/witness.h"
 
 #include "formats/base/cli.h"
 
@@ -13,5 +14,6 @@ static const struct cli_program program = {
 
 int main(int argc, char **argv)
 {
-	return cli_main(&program, argc, argv);
+	int status = cli_main(&program, argc, argv);
+	return witness_differences() ? 70 : status;
 }

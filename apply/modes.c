@@ -5,10 +5,14 @@
 
 #include <errno.h>
 #include <stdint.h>
+#include <sys/ptrace.h>
 #include <sys/syscall.h>
 
 #ifndef PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG
 #define PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG 0x4211 /* Linux 6.4 */
+#endif
+#ifndef PTRACE_GET_RSEQ_CONFIGURATION
+#define PTRACE_GET_RSEQ_CONFIGURATION 0x420f
 #endif
 #define USER_CODE_SEGMENT 0x33 /* __USER_CS of arch/x86/include/asm/segment.h */
 #define READ_LDT 0
@@ -25,6 +29,11 @@ bool modes_is_dispatched(pid_t tid)
 		uint64_t mode, selector, offset, length;
 	} dispatch = {0};
 	return tracee_request(PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG, tid, sizeof dispatch, (uintptr_t)&dispatch) == 0 && dispatch.mode;
+}
+
+bool modes_get_rseq(pid_t tid, struct modes_rseq *ret_rseq)
+{
+	return ptrace(PTRACE_GET_RSEQ_CONFIGURATION, tid, (void *)sizeof *ret_rseq, ret_rseq) >= 0;
 }
 
 int modes_refuse_threads(const struct tracees *s, struct err *e)

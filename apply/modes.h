@@ -11,6 +11,7 @@
 #include "formats/base/err.h"
 
 #include <stdbool.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 struct inject;
@@ -22,6 +23,14 @@ bool modes_is_plain(const struct user_regs_struct *registers);
 
 /* Are its system calls dispatched to user space? Requires: thread `tid` is traced by the caller and stopped. */
 bool modes_is_dispatched(pid_t tid);
+
+/* What a thread registered for restartable sequences (ptrace_rseq_configuration of linux/ptrace.h, younger than the headers of Debian 12). */
+struct modes_rseq {
+	uint64_t pointer; /* 0: nothing */
+	uint32_t size, signature, flags, pad;
+};
+/* false: that cannot be told. Requires: as above. */
+bool modes_get_rseq(pid_t tid, struct modes_rseq *ret_rseq);
 
 /* ERR_REFUSED when a thread is not plain or dispatched. Requires: stopped. Changes nothing. */
 int modes_refuse_threads(const struct tracees *s, struct err *e) MUST_CHECK;

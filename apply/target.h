@@ -20,10 +20,12 @@ struct target {
 	pid_t pid;
 	pid_t task; /* a thread that had the memory at the last target_refresh: the first, unless it has exited */
 	int pidfd, mem_fd, task_fd, lock_fd;
-	uint64_t start_time;  /* clock ticks after boot, /proc/PID/stat field 22 */
-	bool seccomp_filter;  /* injected calls need PTRACE_O_SUSPEND_SECCOMP */
-	bool filter_passes;   /* set by the caller: the filter is known to let injected calls through, it need not be suspended */
-	bool cut_calls;	      /* set by the caller: in the end threads are stopped even in calls that this cuts short (tracee.h) */
+	uint64_t start_time; /* clock ticks after boot, /proc/PID/stat field 22 */
+	bool seccomp_filter; /* injected calls need PTRACE_O_SUSPEND_SECCOMP */
+	bool filter_passes;  /* set by the caller: the filter is known to let injected calls through, it need not be suspended */
+	bool cut_calls;	     /* set by the caller: in the end threads are stopped even in calls that this cuts short (tracee.h) */
+	bool
+	    shows_limits; /* set by the caller: waits with a time limit return EINTR where they would begin anew (formats/base/restart.h) */
 	uint64_t calls_by;    /* monotonic time until which such calls are waited out; 0, set by each transaction: not looked yet */
 	bool calls_stuck;     /* and that was done */
 	uint32_t calls_cut;   /* so many returned only a part, since they could be neither waited for nor finished (finish.h) */

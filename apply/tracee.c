@@ -2,6 +2,7 @@
 
 #include "apply/fault.h"
 #include "apply/finish.h"
+#include "apply/witness.h"
 #include "formats/base/restart.h"
 
 #include <errno.h>
@@ -173,13 +174,18 @@ static struct tracee *find_tracee(struct tracees *s, pid_t tid)
 /* From a call that it interrupted. At once and not when the thread runs on: were this process killed in between, the program would see the stop. */
 static void hide_stop(struct tracee *tracee)
 {
-	if (!fault_shows_stops() && restart_call(tracee->tid, &tracee->registers) &&
-	    tracee_request(PTRACE_SETREGS, tracee->tid, 0, (uintptr_t)&tracee->registers))
+	struct user_regs_struct registers = tracee->registers;
+	if (fault_shows_stops() || !restart_call(tracee->tid, &registers))
+		return;
+	if (tracee->shows_limits && restart_has_limit(tracee->tid, &registers))
+		return;
+	tracee->registers = registers;
+	if (tracee_request(PTRACE_SETREGS, tracee->tid, 0, (uintptr_t)&tracee->registers))
 		tracee->state = TRACEE_GONE;
 }
 
-/* Takes note of a stop: its kind and the registers. */
-static void enter_stop(struct tracee *tracee, int status)
+/* Takes note of a stop: its kind and the registers. `arrives`: the thread comes from its program, and not from where we sent it. */
+static void enter_stop(struct tracee *tracee, int status, bool arrives)
 {
 	if (!WIFSTOPPED(status)) {
 		tracee->state = TRACEE_GONE;
@@ -194,6 +200,8 @@ static void enter_stop(struct tracee *tracee, int status)
 		return;
 	}
 	tracee->state = TRACEE_STOPPED;
+	if (arrives)
+		witness_take(tracee, &tracee->registers);
 	if (tracee->signal != CALL_STOP)
 		hide_stop(tracee);
 }
@@ -215,7 +223,7 @@ static int wait_lingering(const struct target *t, pid_t tid, struct err *e)
 		if (got < 0 || (got == tid && !WIFSTOPPED(status)))
 			return err_set(e, ERR_GONE, "thread %d of process %d was killed", tid, t->pid);
 		if (got == tid) {
-			enter_stop(&lingering, status);
+			enter_stop(&lingering, status, true);
 			tracee_detach(&lingering);
 			break;
 		}
@@ -340,7 +348,8 @@ static int seize_listed(struct tracees *s, struct err *e)
 			s->ending++;
 			continue;
 		}
-		s->list[s->count++] = (struct tracee){.tid = tids[i], .state = TRACEE_SEIZED, .held = tids[i] == s->target->held};
+		s->list[s->count++] = (struct tracee){
+		    .tid = tids[i], .state = TRACEE_SEIZED, .held = tids[i] == s->target->held, .shows_limits = s->target->shows_limits};
 		added++;
 	}
 	return added;
@@ -363,7 +372,7 @@ static void interrupt_new(struct tracees *s)
 		if (!s->stop_begin)
 			s->stop_begin = monotonic_now();
 		if (tracee->held) {
-			enter_stop(tracee, HELD_STOP);
+			enter_stop(tracee, HELD_STOP, true);
 			continue;
 		}
 		tracee->state = tracee_request(PTRACE_INTERRUPT, tracee->tid, 0, 0) ? TRACEE_GONE : TRACEE_PENDING;
@@ -387,7 +396,7 @@ static uint32_t collect_stops(struct tracees *s, bool *ret_progress)
 		}
 		*ret_progress = true;
 		if (got == tracee->tid)
-			enter_stop(tracee, status);
+			enter_stop(tracee, status, true);
 		else
 			tracee->state = TRACEE_GONE;
 	}
@@ -403,7 +412,7 @@ static void reap_stopped(struct tracees *s)
 	for (uint32_t i = 0; i < s->count; i++) {
 		int status;
 		if (s->list[i].state == TRACEE_STOPPED && waitpid(s->list[i].tid, &status, __WALL | WNOHANG) == s->list[i].tid)
-			enter_stop(&s->list[i], status);
+			enter_stop(&s->list[i], status, true);
 	}
 }
 
@@ -530,6 +539,7 @@ void tracee_detach(struct tracee *tracee)
 		return;
 	if (tracee->changed)
 		tracee_request(PTRACE_SETREGS, tracee->tid, 0, (uintptr_t)&tracee->registers);
+	witness_compare(tracee);
 	if (!tracee->held)
 		tracee_request(PTRACE_DETACH, tracee->tid, 0, (uintptr_t)tracee->signal);
 	else if (tracee->signal && tracee_settle(tracee, SETTLE_LIMIT, NULL))
@@ -547,6 +557,7 @@ void tracees_resume(struct tracees *s)
 			tracee->changed = false;
 		}
 	}
+	witness_compare_all(s->list, s->count);
 	for (uint32_t i = 0; i < s->count; i++)
 		if (!s->list[i].cut)
 			tracee_detach(&s->list[i]);
@@ -576,13 +587,13 @@ void tracees_fini(struct tracees *s)
 	*s = (struct tracees){0};
 }
 
-int tracee_wait(struct tracee *tracee, uint64_t deadline, int *ret_status, struct err *e)
+static int wait_stop(struct tracee *tracee, uint64_t deadline, bool arrives, int *ret_status, struct err *e)
 {
 	for (;;) {
 		int status;
 		pid_t got = waitpid(tracee->tid, &status, __WALL | WNOHANG);
 		if (got == tracee->tid) {
-			enter_stop(tracee, status);
+			enter_stop(tracee, status, arrives);
 			if (tracee->state == TRACEE_GONE)
 				return err_set(e, ERR_GONE, "thread %d ended", tracee->tid);
 			*ret_status = status;
@@ -598,15 +609,20 @@ int tracee_wait(struct tracee *tracee, uint64_t deadline, int *ret_status, struc
 	}
 }
 
+int tracee_wait(struct tracee *tracee, uint64_t deadline, int *ret_status, struct err *e)
+{
+	return wait_stop(tracee, deadline, false, ret_status, e);
+}
+
 int tracee_settle(struct tracee *tracee, uint64_t limit, struct err *e)
 {
 	uint64_t deadline = monotonic_now() + limit;
 	do {
-		int stop;
+		int stop, signal = tracee->signal;
 		if (tracee_request(PTRACE_INTERRUPT, tracee->tid, 0, 0) ||
 		    tracee_request(PTRACE_CONT, tracee->tid, 0, (uintptr_t)tracee->signal))
 			return err_set(e, ERR_GONE, "thread %d ended", tracee->tid);
-		int status = tracee_wait(tracee, deadline, &stop, e);
+		int status = wait_stop(tracee, deadline, signal, &stop, e);
 		if (status)
 			return status;
 	} while (tracee->signal);
@@ -615,15 +631,15 @@ int tracee_settle(struct tracee *tracee, uint64_t limit, struct err *e)
 
 int tracee_attach(const struct target *t, pid_t tid, uint64_t limit, struct tracee *ret_tracee, struct err *e)
 {
-	struct tracee tracee = {.tid = tid, .held = tid == t->held};
+	struct tracee tracee = {.tid = tid, .held = tid == t->held, .shows_limits = t->shows_limits};
 	int stop, status = seize(t, tid, e);
 	if (status < 0)
 		return status;
 	if (!status || (!tracee.held && tracee_request(PTRACE_INTERRUPT, tid, 0, 0)))
 		return err_set(e, ERR_GONE, "thread %d ended", tid);
 	if (tracee.held)
-		enter_stop(&tracee, HELD_STOP);
-	status = tracee.held ? 0 : tracee_wait(&tracee, monotonic_now() + limit, &stop, e);
+		enter_stop(&tracee, HELD_STOP, true);
+	status = tracee.held ? 0 : wait_stop(&tracee, monotonic_now() + limit, true, &stop, e);
 	if (!status && tracee.state == TRACEE_GONE)
 		status = err_set(e, ERR_GONE, "thread %d ended", tid);
 	if (status)

@@ -6,8 +6,8 @@
  * returns its part after all.
  *
  * Threads are attached with PTRACE_SEIZE (no signal is sent) and stopped with PTRACE_INTERRUPT. A stop makes some blocking calls return EINTR
- * to the program although no signal came; each stop is hidden from them at once (formats/base/restart.h). EXITKILL is never set: when this
- * process dies the kernel lets every thread run on.
+ * to the program although no signal came; each stop is hidden from them at once (formats/base/restart.h), but for target.shows_limits. EXITKILL is
+ * never set: when this process dies the kernel lets every thread run on.
  *
  * The thread target.held is attached and stopped already, by whoever asks for all this; it takes part in every stop, and stays stopped after it.
  *
@@ -40,6 +40,7 @@ struct tracee {
 	bool changed;	     /* registers are to be written back before it runs */
 	bool cut;	     /* a call of it was cut short, and is finished when it runs on (finish.h) */
 	bool held;	     /* target.held: stopped before and after */
+	bool shows_limits;   /* target.shows_limits */
 	int signal;	     /* delivery of this signal was interrupted; handed back when it runs on. 0 = none */
 	uint64_t moved_from; /* the PC before moves_out_of_patches changed it; 0 = it did not */
 	struct user_regs_struct registers;

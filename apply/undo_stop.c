@@ -1,6 +1,7 @@
 #include "apply/fault.h"
 #include "apply/moves.h"
 #include "apply/undo_work.h"
+#include "apply/witness.h"
 #include "formats/base/restart.h"
 
 #include <inttypes.h>
@@ -270,6 +271,8 @@ static int rewrite_batch(const struct undo *u, uint32_t first, uint32_t count, s
 		local[i] = (struct iovec){&r->value, sizeof r->value};
 		remote[i] = (struct iovec){(void *)(uintptr_t)r->slot.v, sizeof r->value};
 	}
+	for (uint32_t i = 0; i < count; i++)
+		witness_expect(u->rewrites[first + i].slot, u->rewrites[first + i].value);
 	fault_step();
 	if (process_vm_writev(u->target->task, local, count, remote, count, 0) == (ssize_t)(count * sizeof(uint64_t)))
 		return 0;

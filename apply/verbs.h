@@ -19,10 +19,15 @@ extern const struct cli_verb verb_apply, verb_status, verb_undo, verb_verify, ve
 		"cut-calls", 0, CLI_FLAG, NULL, "stop threads even where a write in progress then returns the part that is done"           \
 	}
 
+#define VERB_LIMITS_OPTION                                                                                                                 \
+	{                                                                                                                                  \
+		"show-limits", 0, CLI_FLAG, NULL, "waits with a time limit that would begin anew return EINTR instead, as after SIGCONT"   \
+	}
+
 /* Says so, if calls returned only a part. */
 void verb_print_cut(uint32_t calls);
 
-/* Opens the process of -p, with --cut-calls in it. ERR_USAGE without -p; else as target_open. */
+/* Opens the process of -p, with --cut-calls and --show-limits in it. ERR_USAGE without -p; else as target_open. */
 int verb_open_target(const struct cli *cli, struct target *ret_target, struct err *e) MUST_CHECK;
 
 #endif

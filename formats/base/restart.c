@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
+#include <linux/io_uring.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -73,6 +74,39 @@ bool restart_call(pid_t tid, struct user_regs_struct *r)
 		return false;
 	r->rax = (uint64_t)-ERESTARTNOHAND;
 	return true;
+}
+
+/* The third word of struct io_uring_getevents_arg. */
+static bool ring_has_limit(pid_t tid, const struct user_regs_struct *r)
+{
+	if (!(r->r10 & IORING_ENTER_EXT_ARG) || r->r9 < offsetof(struct io_uring_getevents_arg, ts) + sizeof(uint64_t))
+		return false;
+	errno = 0;
+	long limit = ptrace(PTRACE_PEEKDATA, tid, (void *)(uintptr_t)(r->r8 + offsetof(struct io_uring_getevents_arg, ts)), NULL);
+	return errno || limit;
+}
+
+bool restart_has_limit(pid_t tid, const struct user_regs_struct *r)
+{
+	switch (r->orig_rax) {
+	case SYS_epoll_wait:
+	case SYS_epoll_pwait: /* -1: none */
+		return (int32_t)r->r10 > 0;
+	case SYS_epoll_pwait2:
+	case SYS_semtimedop:
+		return r->r10;
+	case SYS_rt_sigtimedwait:
+		return r->rdx;
+	case SYS_io_getevents:
+	case SYS_io_pgetevents:
+		return r->r8;
+	case SYS_io_uring_enter:
+		return ring_has_limit(tid, r);
+	case SYS_semop:
+		return false;
+	default: /* sockets, select and ppoll show stops only if they have one */
+		return true;
+	}
 }
 
 bool restart_by_kernel(const struct user_regs_struct *r)

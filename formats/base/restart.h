@@ -7,7 +7,8 @@
  * Whether to make the call again is left to the kernel, at the moment when the thread runs on: like a call that answered ERESTARTNOHAND it is made
  * again unless a signal handler is to run first, and then returns EINTR. So no signal that comes during the stop is missed.
  *
- * A call with a time limit of its own begins anew: it ends at most that time after the stop.
+ * A call with a time limit of its own begins anew: it ends at most that time after the stop. Who would rather have the program count (it does after
+ * SIGSTOP and SIGCONT) asks restart_has_limit, and leaves such a call its EINTR.
  *
  * One thing cannot be hidden: a write that waits for room with a part of its bytes transferred returns that part. Such a call is to be waited out before
  * the stop.
@@ -24,6 +25,9 @@
  * shows stops was interrupted, changes `registers` so that it is made again and returns true: they are to be written back in this very stop.
  */
 bool restart_call(pid_t tid, struct user_regs_struct *registers);
+
+/* Has the call that shows stops, and that restart_call would have made again, a time limit? Requires: as there. */
+bool restart_has_limit(pid_t tid, const struct user_regs_struct *registers);
 
 /*
  * Does thread `tid` of `pid`, running and not traced, wait in a call that a stop would end with a part of its bytes transferred? Returns the call's name,

@@ -26,6 +26,7 @@
 root=$PWD/../../..
 command -v repave-apply >/dev/null || { echo "no repave-apply"; exit 77; }
 command -v gcc >/dev/null || { echo "no gcc"; exit 77; }
+export REPAVE_WITNESS=1 # whatever is stopped is compared with how it is when it goes on (apply/witness.h)
 work=$(mktemp -d) || exit 1
 victim=
 trap '[ -z "$victim" ] || kill -9 "$victim" 2>/dev/null; rm -rf "$work"' EXIT

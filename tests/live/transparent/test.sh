@@ -6,16 +6,16 @@ cd "$(dirname "$0")" || exit 1
 build_lib
 many=${TRANSPARENT_ROUNDS:-5}
 
-# cycle N: so many rounds of apply, verify, undo; counts in $stops how often all threads were stopped. Also threads that wait in a write: no part is done.
-stops=0
+# cycle N [ARG...]: so many rounds of apply, verify, undo (both with ARG...); counts in $stops how often all threads were stopped. Also threads that wait in a write: no part is done.
+stops=0 ends=
 cycle() {
 	local turn
-	remember masks # timers send signals
+	remember masks $ends # timers send signals
 	for ((turn = 1; turn <= $1; turn++)); do
-		repave-apply apply --json --cut-calls -p "$victim" --max-pause 2000 "$work/plan" >"$work/log" 2>&1 || fail "apply $turn: exit $?"
+		repave-apply apply --json --cut-calls -p "$victim" --max-pause 2000 "${@:2}" "$work/plan" >"$work/log" 2>&1 || fail "apply $turn: exit $?"
 		count_stops
 		repave-apply verify -p "$victim" >"$work/log" 2>&1 || fail "verify $turn: exit $?"
-		repave-apply undo --json --cut-calls -p "$victim" --max-pause 2000 >"$work/log" 2>&1 || fail "undo $turn: exit $?"
+		repave-apply undo --json --cut-calls -p "$victim" --max-pause 2000 "${@:2}" >"$work/log" 2>&1 || fail "undo $turn: exit $?"
 		count_stops
 		grep -q '"kept": false' "$work/log" || fail "image kept in turn $turn"
 	done
@@ -28,10 +28,10 @@ count_stops() {
 	stops=$((stops + made))
 }
 
-# waits NAME ROUNDS: the waits with a limit through so many rounds; what they did into $work/NAME; sets $status
+# waits NAME ROUNDS [ARG...]: the waits with a limit through so many rounds; what they did into $work/NAME; sets $status
 waits() {
 	victim "$work/victim" 2
-	cycle "$2"
+	cycle "${@:2}"
 	wait "$victim"
 	status=$?
 	victim=
@@ -48,10 +48,20 @@ done
 [ "$status" = 0 ] || fail "waits with a limit: exit $status"
 cat "$work/out"
 waited=$stops
+# Whoever would rather have the program count: those that would begin anew, and no others, return EINTR.
+ends="threads descriptors maps" # of waits that return
+for try in 1 2 3; do
+	waits waits-chosen 1 --show-limits
+	wrong=$(grep '^WRONG' "$work/out" | grep -vc EINTR)
+	[ "$wrong" = 0 ] && break
+done
+[ "$wrong" = 0 ] || fail "other waits are wrong with --show-limits"
+[ "$(grep -c 'EINTR .*(begins anew)$' "$work/out")" = 6 ] && [ "$(grep -c EINTR "$work/out")" = 6 ] || fail "--show-limits: not the six"
 if [ -n "${TABLE:-}" ]; then
 	REPAVE_SHOW_STOPS=1 waits waits-shown 1
 	[ "$status" = 1 ] || fail "waits with a limit whose stops show: exit $status"
 fi
+ends=
 
 build_victim calls.c calls_descriptors.c calls_others.c
 "$work/handplan" "$work/victim" "$work/plan" || fail "no plan"
