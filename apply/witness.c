@@ -235,10 +235,11 @@ _Static_assert(sizeof(struct user_regs_struct) == REGISTERS * sizeof(uint64_t), 
 #define RAX (offsetof(struct user_regs_struct, rax) / sizeof(uint64_t))
 #define RIP (offsetof(struct user_regs_struct, rip) / sizeof(uint64_t))
 
-/* In rax of a call that is made again, or whose rest was made. */
-static bool may_become(int64_t result, int64_t then)
+/* In rax of a call that is made again (ERESTARTNOHAND), or whose rest was made. */
+static bool may_become(const struct tracee *tracee, int64_t result, int64_t then)
 {
-	return (result == -EINTR && then == -514) || (result > 0 && then > result);
+	bool is_meant = then == (int64_t)tracee->registers.rax && (int64_t)tracee->registers.orig_rax >= 0;
+	return is_meant && ((result == -EINTR && then == -514) || (result > 0 && then > result));
 }
 
 static void compare_registers(const struct witness *w, const struct tracee *tracee)
@@ -251,7 +252,7 @@ static void compare_registers(const struct witness *w, const struct tracee *trac
 	memcpy(after, &registers, sizeof after);
 	for (size_t i = 0; i < REGISTERS; i++) {
 		bool meant = (i == RIP && (tracee->cut || after[i] == tracee->registers.rip)) ||
-			     (i == RAX && may_become((int64_t)before[i], (int64_t)after[i]));
+			     (i == RAX && may_become(tracee, (int64_t)before[i], (int64_t)after[i]));
 		if (before[i] != after[i] && !meant)
 			differs(w, "%s was 0x%" PRIx64 ", is 0x%" PRIx64, register_names[i], before[i], after[i]);
 	}

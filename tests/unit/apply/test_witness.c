@@ -155,6 +155,7 @@ static void result_of_call_told(void **state)
 	struct user_regs_struct found = child.registers, r = found;
 	found.rax = (unsigned long long)-EINTR;
 	r.rax = (unsigned long long)-514;
+	child.registers = r;
 	ptrace(PTRACE_SETREGS, child.tid, NULL, &r);
 	witness_take(&child, &found);
 	tells(NULL, true); /* made again */
@@ -164,6 +165,9 @@ static void result_of_call_told(void **state)
 	found.rax = 10;
 	r.rax = 20;
 	ptrace(PTRACE_SETREGS, child.tid, NULL, &r);
+	witness_take(&child, &found);
+	tells("rax was", false); /* by accident */
+	child.registers = r;
 	witness_take(&child, &found);
 	tells(NULL, false); /* finished */
 	found.rax = 30;
