@@ -2,6 +2,7 @@
 #include "apply/witness.h"
 
 #include "formats/base/cli.h"
+#include "formats/base/err.h"
 
 static const struct cli_verb *const verbs[] = {&verb_apply, &verb_status, &verb_undo,	 &verb_verify, &verb_file,
 					       &verb_exec,  &verb_count,  &verb_symbols, NULL};
@@ -15,5 +16,5 @@ static const struct cli_program program = {
 int main(int argc, char **argv)
 {
 	int status = cli_main(&program, argc, argv);
-	return witness_differences() ? 70 : status;
+	return witness_differences() ? err_exit_status(ERR_INTERNAL) : status;
 }

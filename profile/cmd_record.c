@@ -85,6 +85,7 @@ static int read_exact_options(const struct cli *cli, struct exact_options *o, st
 	    .max_seconds = cli_real(cli, "max-seconds", EXACT_MAX_SECONDS),
 	    .max_slowdown = cli_real(cli, "max-slowdown", EXACT_MAX_SLOWDOWN),
 	    .cut_calls = cli_has(cli, "cut-calls"),
+	    .show_limits = cli_has(cli, "show-limits"),
 	    .rounds = EXACT_ROUNDS,
 	    .step = isatty(STDERR_FILENO) ? show_step : NULL,
 	};
@@ -273,6 +274,8 @@ static const struct cli_option options[] = {
     {"max-seconds", 0, CLI_REAL, "S", "with --exact: count for at most so long (default 1.5)"},
     {"max-slowdown", 0, CLI_REAL, "X", "with --exact: stop when the process becomes so many times slower (default 3)"},
     {"cut-calls", 0, CLI_FLAG, NULL, "with --exact: begin even where a write in progress then returns the part that is done"},
+    {"show-limits", 0, CLI_FLAG, NULL,
+     "with --exact: waits with a time limit that would begin anew return EINTR instead, as after SIGCONT"},
     {"emulate", 0, CLI_FLAG, NULL, "branch stacks without hardware: works out what a stopped thread will execute; changes nothing"},
     {"window", 0, CLI_NUMBER, "N", "with --emulate: instructions in a row (default 50000)"},
     {"share", 0, CLI_REAL, "X", "with --emulate: part of the time that one thread stands still (default 0.25)"},

@@ -344,11 +344,16 @@ static void note_result(struct exact *x, json_t *done)
 	x->result.kept = json_is_true(json_object_get(done, "kept"));
 }
 
+static const char *show_limits(const struct exact *x)
+{
+	return x->options->show_limits ? "--show-limits" : NULL;
+}
+
 /* Somebody killed the tool that counts: nothing is lost, but the process still counts. */
 static int take_out(const struct exact *x, struct err *e)
 {
 	struct err ignored;
-	const char *const arguments[] = {"repave-apply", "undo", "--json", "--cut-calls", "-p", x->pid, NULL};
+	const char *const arguments[] = {"repave-apply", "undo", "--json", "--cut-calls", "-p", x->pid, show_limits(x), NULL};
 	int status = sibling_run(arguments, NULL, &ignored);
 	if (status && status != -ERR_REFUSED && status != -ERR_GONE)
 		return err_set(e, ERR_INCONSISTENT, "process %d still counts: run repave-apply undo -p %d", x->options->pid,
@@ -398,7 +403,8 @@ static int count(struct exact *x, double seconds, struct err *e)
 					 "-o",
 					 path_in(x, "raw.rprof", raw),
 					 plan_path,
-					 x->options->cut_calls ? "--cut-calls" : NULL,
+					 x->options->cut_calls ? "--cut-calls" : show_limits(x),
+					 x->options->cut_calls ? show_limits(x) : NULL,
 					 NULL};
 	if (!status)
 		status = sibling_start(arguments, &counter, e);

@@ -23,6 +23,7 @@ struct exact_options {
 	double max_seconds;			       /* of counting, all rounds together */
 	double max_slowdown;			       /* above it counting ends */
 	bool cut_calls;				       /* also where a write in progress then returns the part that is done */
+	bool show_limits;			       /* waits with a time limit that would begin anew return EINTR instead */
 	unsigned rounds;			       /* each counts what the one before found to be called as well */
 	const char *cache;			       /* directory of maps */
 	int stop_fd;				       /* readable = stop; -1 = none */
