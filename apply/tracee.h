@@ -11,7 +11,7 @@
  *
  * The thread target.held is attached and stopped already, by whoever asks for all this; it takes part in every stop, and stays stopped after it.
  *
- * All memory is taken by tracees_init: between stop and resume nothing is allocated and no file is opened.
+ * All memory is taken by tracees_init: between stop and resume nothing is allocated and no file is opened (but for tests: witness.h).
  */
 #ifndef APPLY_TRACEE_H
 #define APPLY_TRACEE_H

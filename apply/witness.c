@@ -25,6 +25,8 @@
 #define TLS_SIZE 4096u /* below the thread pointer; errno is there, how far depends on what libraries have there */
 #define RSEQ_SIZE 32u
 #define SIGINFOS 64u
+#define SCHED_SIZE 56u /* SCHED_ATTR_SIZE_VER1 */
+#define CPUS_SIZE 1024u
 
 /* Bytes that a thread has. */
 struct part {
@@ -174,8 +176,8 @@ static void collect(struct witness *w)
 	COLLECT(w, "signal mask", sizeof(uint64_t), ptrace(PTRACE_GETSIGMASK, w->tid, (void *)sizeof(uint64_t), buffer));
 	if (w->delivers) /* otherwise it tells of the stop itself */
 		COLLECT(w, "signal in delivery", sizeof(siginfo_t), ptrace(PTRACE_GETSIGINFO, w->tid, NULL, buffer));
-	COLLECT(w, "scheduling", 56, syscall(SYS_sched_getattr, w->tid, buffer, 56, 0));
-	COLLECT(w, "affinity", 1024, syscall(SYS_sched_getaffinity, w->tid, 1024, buffer));
+	COLLECT(w, "scheduling", SCHED_SIZE, syscall(SYS_sched_getattr, w->tid, buffer, SCHED_SIZE, 0));
+	COLLECT(w, "affinity", CPUS_SIZE, syscall(SYS_sched_getaffinity, w->tid, CPUS_SIZE, buffer));
 	collect_robust_list(w);
 	collect_rseq(w);
 	collect_memory(w, "red zone", w->registers.rsp - RED_ZONE, RED_ZONE, false);
