@@ -26,7 +26,6 @@
 #define RSEQ_SIZE 32u
 #define SIGINFOS 64u
 #define SCHED_SIZE 56u /* SCHED_ATTR_SIZE_VER1 */
-#define CPUS_SIZE 1024u
 
 /* Bytes that a thread has. */
 struct part {
@@ -177,7 +176,6 @@ static void collect(struct witness *w)
 	if (w->delivers) /* otherwise it tells of the stop itself */
 		COLLECT(w, "signal in delivery", sizeof(siginfo_t), ptrace(PTRACE_GETSIGINFO, w->tid, NULL, buffer));
 	COLLECT(w, "scheduling", SCHED_SIZE, syscall(SYS_sched_getattr, w->tid, buffer, SCHED_SIZE, 0));
-	COLLECT(w, "affinity", CPUS_SIZE, syscall(SYS_sched_getaffinity, w->tid, CPUS_SIZE, buffer));
 	collect_robust_list(w);
 	collect_rseq(w);
 	collect_memory(w, "red zone", w->registers.rsp - RED_ZONE, RED_ZONE, false);
