@@ -516,6 +516,8 @@ static int stop_once(struct tracees *s, uint64_t limit, struct err *e)
 	if (!status)
 		status = stop_all(s, limit, e);
 	if (!status)
+		witness_all_stand(s->list, s->count);
+	if (!status)
 		status = target_alive(s->target, e);
 	if (!status)
 		status = sharers_refuse_new(&s->sharers, any_stopped(s), e);

@@ -210,6 +210,15 @@ void witness_take(const struct tracee *tracee, const struct user_regs_struct *fo
 	collect(w);
 }
 
+void witness_all_stand(const struct tracee *list, uint32_t count)
+{
+	for (uint32_t i = 0; wanted() && i < count; i++) {
+		struct witness *w = list[i].state == TRACEE_STOPPED ? find(list[i].tid) : NULL;
+		if (w)
+			collect(w);
+	}
+}
+
 void witness_expect(raddr at, uint64_t value)
 {
 	if (wanted())
