@@ -7,7 +7,6 @@
 #include <elf.h>
 #include <errno.h>
 #include <inttypes.h>
-#include <sched.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -52,6 +51,7 @@ struct expected {
 static VEC(struct witness) witnesses;
 static VEC(struct expected) expectations;
 static unsigned differences;
+static bool standing; /* since witness_all_stand; not so when a stop failed */
 
 static bool wanted(void)
 {
@@ -212,6 +212,7 @@ void witness_take(const struct tracee *tracee, const struct user_regs_struct *fo
 
 void witness_all_stand(const struct tracee *list, uint32_t count)
 {
+	standing = true;
 	for (uint32_t i = 0; wanted() && i < count; i++) {
 		struct witness *w = list[i].state == TRACEE_STOPPED ? find(list[i].tid) : NULL;
 		if (w)
@@ -341,7 +342,8 @@ void witness_compare_all(const struct tracee *list, uint32_t count)
 {
 	for (uint32_t i = 0; i < count; i++)
 		if (list[i].state == TRACEE_STOPPED)
-			compare(&list[i], true);
+			compare(&list[i], standing);
+	standing = false;
 	expectations.count = 0;
 }
 

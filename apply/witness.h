@@ -27,7 +27,7 @@ void witness_take(const struct tracee *tracee, const struct user_regs_struct *fo
 /* All threads of a process stand still now. When the first of them was taken others still ran, and may have written to its memory: that is read again. */
 void witness_all_stand(const struct tracee *list, uint32_t count);
 
-/* All threads of a process are about to go on, and none has run since witness_all_stand. */
+/* All threads are about to go on. What others write is compared only if none has run since witness_all_stand: not after a stop that failed. */
 void witness_compare_all(const struct tracee *list, uint32_t count);
 
 /* This one is about to go on; others may have run. Nothing if it was not taken, or compared since. */

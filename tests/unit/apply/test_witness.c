@@ -75,6 +75,7 @@ static int end(void **state)
 static void take(void)
 {
 	witness_take(&child, &child.registers);
+	witness_all_stand(&child, 1);
 }
 
 /* What is told; *ret_count: how many differences. */
