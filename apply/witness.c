@@ -23,8 +23,9 @@
 #define STACK_SIZE 512u
 #define TLS_SIZE 4096u /* below the thread pointer; errno is there, how far depends on what libraries have there */
 #define RSEQ_SIZE 32u
-#define SIGINFOS 64u
-#define SCHED_SIZE 56u /* SCHED_ATTR_SIZE_VER1 */
+#define SIGINFOS 64u	  /* at a time */
+#define PENDING_MAX 1024u /* the kernel counts from the first each time: all of 10,000 would take most of a second */
+#define SCHED_SIZE 56u	  /* SCHED_ATTR_SIZE_VER1 */
 
 /* Bytes that a thread has. */
 struct part {
@@ -34,6 +35,11 @@ struct part {
 	bool others_write;     /* only comparable while nobody runs */
 };
 
+/* A hash of each siginfo that waits, in order, of as many as PENDING_MAX. */
+struct pending {
+	VEC(uint64_t) hashes;
+};
+
 struct witness {
 	pid_t tid; /* 0 = free */
 	bool delivers;
@@ -41,7 +47,7 @@ struct witness {
 	struct part parts[16];
 	uint32_t part_count;
 	VEC(uint8_t) bytes;
-	VEC(uint64_t) pending[2]; /* hash of each siginfo that waits for the thread [0] and the process [1], in order */
+	struct pending pending;
 };
 
 struct expected {
@@ -51,7 +57,8 @@ struct expected {
 static VEC(struct witness) witnesses;
 static VEC(struct expected) expectations;
 static unsigned differences;
-static bool standing; /* since witness_all_stand; not so when a stop failed */
+static struct pending of_process; /* what waits for the process */
+static bool standing;		  /* since witness_all_stand; not so when a stop failed */
 
 static bool wanted(void)
 {
@@ -151,19 +158,19 @@ static void collect_rseq(struct witness *w)
 		collect_memory(w, "rseq area", registered.pointer, RSEQ_SIZE, true);
 }
 
-static void collect_pending(struct witness *w, unsigned shared)
+static void collect_pending(struct pending *pending, pid_t tid, uint32_t flags)
 {
-	struct __ptrace_peeksiginfo_args which = {0, shared ? PTRACE_PEEKSIGINFO_SHARED : 0, SIGINFOS};
+	struct __ptrace_peeksiginfo_args which = {0, flags, SIGINFOS};
 	siginfo_t infos[SIGINFOS];
 	long got;
-	w->pending[shared].count = 0;
+	pending->hashes.count = 0;
 	do {
 		memset(infos, 0, sizeof infos);
-		got = ptrace(PTRACE_PEEKSIGINFO, w->tid, &which, infos);
+		got = ptrace(PTRACE_PEEKSIGINFO, tid, &which, infos);
 		for (long i = 0; i < got; i++)
-			need(!vec_push(&w->pending[shared], hash_bytes(&infos[i], sizeof infos[i])));
+			need(!vec_push(&pending->hashes, hash_bytes(&infos[i], sizeof infos[i])));
 		which.off += got > 0 ? (uint64_t)got : 0;
-	} while (got == SIGINFOS);
+	} while (got == SIGINFOS && which.off < PENDING_MAX);
 }
 
 static void collect(struct witness *w)
@@ -181,8 +188,7 @@ static void collect(struct witness *w)
 	collect_memory(w, "red zone", w->registers.rsp - RED_ZONE, RED_ZONE, false);
 	collect_memory(w, "stack", w->registers.rsp, STACK_SIZE, true);
 	collect_tls(w);
-	collect_pending(w, 0);
-	collect_pending(w, 1);
+	collect_pending(&w->pending, w->tid, 0);
 }
 
 static struct witness *find(pid_t tid)
@@ -210,10 +216,21 @@ void witness_take(const struct tracee *tracee, const struct user_regs_struct *fo
 	collect(w);
 }
 
+static const struct tracee *first_stopped(const struct tracee *list, uint32_t count)
+{
+	for (uint32_t i = 0; i < count; i++)
+		if (list[i].state == TRACEE_STOPPED)
+			return &list[i];
+	return NULL;
+}
+
 void witness_all_stand(const struct tracee *list, uint32_t count)
 {
+	const struct tracee *any = wanted() ? first_stopped(list, count) : NULL;
 	standing = true;
-	for (uint32_t i = 0; wanted() && i < count; i++) {
+	if (any)
+		collect_pending(&of_process, any->tid, PTRACE_PEEKSIGINFO_SHARED);
+	for (uint32_t i = 0; any && i < count; i++) {
 		struct witness *w = list[i].state == TRACEE_STOPPED ? find(list[i].tid) : NULL;
 		if (w)
 			collect(w);
@@ -226,11 +243,11 @@ void witness_expect(raddr at, uint64_t value)
 		need(!vec_push(&expectations, (struct expected){at.v, value}));
 }
 
-__attribute__((format(printf, 2, 3))) static void differs(const struct witness *w, const char *format, ...)
+__attribute__((format(printf, 2, 3))) static void differs(pid_t tid, const char *format, ...)
 {
 	va_list arguments;
 	differences++;
-	fprintf(stderr, "witness: thread %d: ", w->tid);
+	fprintf(stderr, "witness: thread %d: ", tid);
 	va_start(arguments, format);
 	vfprintf(stderr, format, arguments);
 	va_end(arguments);
@@ -264,7 +281,7 @@ static void compare_registers(const struct witness *w, const struct tracee *trac
 		bool meant = (i == RIP && (tracee->cut || after[i] == tracee->registers.rip)) ||
 			     (i == RAX && may_become(tracee, (int64_t)before[i], (int64_t)after[i]));
 		if (before[i] != after[i] && !meant)
-			differs(w, "%s was 0x%" PRIx64 ", is 0x%" PRIx64, register_names[i], before[i], after[i]);
+			differs(w->tid, "%s was 0x%" PRIx64 ", is 0x%" PRIx64, register_names[i], before[i], after[i]);
 	}
 }
 
@@ -284,26 +301,27 @@ static void compare_part(struct witness *w, const struct witness *now, uint32_t 
 		expect(w, p);
 	const uint8_t *before = w->bytes.data + p->offset, *after = now->bytes.data + q->offset;
 	if (p->size != q->size) {
-		differs(w, "%s: were %u bytes, are %u", p->name, p->size, q->size);
+		differs(w->tid, "%s: were %u bytes, are %u", p->name, p->size, q->size);
 		return;
 	}
 	for (uint32_t k = 0; k < p->size; k++)
 		if (before[k] != after[k]) {
-			differs(w, "%s: byte %u was 0x%02x, is 0x%02x", p->name, k, before[k], after[k]);
+			differs(w->tid, "%s: byte %u was 0x%02x, is 0x%02x", p->name, k, before[k], after[k]);
 			return;
 		}
 }
 
 /* More may have come meanwhile; of those that waited none may be missing or have changed places. */
-static void compare_pending(const struct witness *w, const struct witness *now, unsigned shared)
+static void compare_pending(pid_t tid, const struct pending *before, const struct pending *now, const char *whose)
 {
-	size_t before = w->pending[shared].count, after = now->pending[shared].count;
-	const char *whose = shared ? "process" : "thread";
-	if (after < before)
-		differs(w, "%zu signals waited for the %s, now %zu", before, whose, after);
-	for (size_t i = 0; i < before && i < after; i++)
-		if (w->pending[shared].data[i] != now->pending[shared].data[i]) {
-			differs(w, "signal %zu of those that wait for the %s is another one", i, whose);
+	size_t count = before->hashes.count;
+	if (now->hashes.count < count) {
+		differs(tid, "%zu signals waited for the %s, now %zu", count, whose, now->hashes.count);
+		count = now->hashes.count;
+	}
+	for (size_t i = 0; i < count; i++)
+		if (before->hashes.data[i] != now->hashes.data[i]) {
+			differs(tid, "signal %zu of those that wait for the %s is another one", i, whose);
 			return;
 		}
 }
@@ -330,16 +348,27 @@ static void compare(const struct tracee *tracee, bool all_stand)
 			if (all_stand || !w->parts[i].others_write)
 				compare_part(w, &now, i);
 		if (w->part_count != now.part_count)
-			differs(w, "%u parts, now %u", w->part_count, now.part_count);
-		compare_pending(w, &now, 0);
-		if (all_stand)
-			compare_pending(w, &now, 1);
+			differs(w->tid, "%u parts, now %u", w->part_count, now.part_count);
+		compare_pending(w->tid, &w->pending, &now.pending, "thread");
 	}
 	w->tid = 0;
 }
 
+/* By any of its threads: it is the process that has them. */
+static void compare_pending_of_process(const struct tracee *list, uint32_t count)
+{
+	static struct pending now;
+	const struct tracee *any = wanted() && standing ? first_stopped(list, count) : NULL;
+	if (!any)
+		return;
+	collect_pending(&now, any->tid, PTRACE_PEEKSIGINFO_SHARED);
+	if (!was_killed(any->tid))
+		compare_pending(any->tid, &of_process, &now, "process");
+}
+
 void witness_compare_all(const struct tracee *list, uint32_t count)
 {
+	compare_pending_of_process(list, count);
 	for (uint32_t i = 0; i < count; i++)
 		if (list[i].state == TRACEE_STOPPED)
 			compare(&list[i], standing);

@@ -2,8 +2,8 @@
  * witness: all that a stopped thread has, as it was when it stopped and as it is when it is let go. For tests.
  *
  * With REPAVE_WITNESS in the environment every thread that this process stops is compared: general registers and segment bases, x87 and vector state (XSAVE
- * whole: SSE, AVX, AVX-512, protection keys, AMX, as the machine has them), debug registers, signal mask, the signals that wait for it in their order with
- * all that they carry, the one whose delivery was interrupted, robust list, registration for restartable sequences, scheduling, the red zone; and where
+ * whole: SSE, AVX, AVX-512, protection keys, AMX, as the machine has them), debug registers, signal mask, the first 1,024 signals that wait for it, in their
+ * order with all that they carry, the one whose delivery was interrupted, robust list, registration for restartable sequences, scheduling, the red zone; and where
  * all threads of the process stand still also the signals that wait for the process, the stack above, thread-local storage (errno) and the rseq area. What may be
  * different: the PC where one is moved or brought home, return addresses that undo announces, and rax of a call that is made again or was finished.
  *
