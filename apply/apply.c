@@ -3,6 +3,7 @@
 #include "apply/cgroup.h"
 #include "apply/inject.h"
 #include "apply/journal.h"
+#include "apply/kept.h"
 #include "apply/modes.h"
 #include "apply/moves.h"
 #include "apply/placement.h"
@@ -29,6 +30,7 @@
 struct apply {
 	struct target *target;
 	const struct apply_options *options;
+	struct kept kept;
 	struct stage stage;
 	struct patch_set patches;
 	struct moves moves;
@@ -102,17 +104,29 @@ static int clear_leftovers(struct apply *a, struct err *e)
 	if (live && !half_done)
 		status = err_set(e, ERR_REFUSED, "process %d: a plan is applied already; undo it first", a->target->pid);
 	journals_free(list, count);
-	if (status || !half_done || a->options->dry_run)
+	if (status || !half_done)
 		return status;
+	if (a->options->dry_run)
+		return kept_load(a->target, &a->kept, e);
 	struct undo_options options = {.max_pause = a->options->max_pause, .tries = UNDO_TRIES};
 	struct undo_report undone;
 	status = undo_process(a->target, &options, &undone, e);
 	if (status)
 		return err_prefix(e, "taking back what a killed tool left");
-	if (undone.hooked)
-		return err_set(e, ERR_BUSY, "process %d: an undo could not be finished: %s", a->target->pid, undone.kept_because);
-	a->report.repaired = true;
-	return target_refresh(a->target, e);
+	a->report.repaired = !undone.hooked;
+	status = target_refresh(a->target, e);
+	return status ? status : kept_load(a->target, &a->kept, e);
+}
+
+/* The hooks of a kept image can only go when others come for them. */
+static int replace_hooks(struct apply *a, struct err *e)
+{
+	const struct patch *missing = patch_replace_hooks(&a->patches, a->kept.for_stage.patches, a->kept.for_stage.patch_count);
+	if (!missing)
+		return 0;
+	return err_set(e, ERR_BUSY,
+		       "process %d: an undo could not be finished: %s; and the plan has nothing for what unwinders ask at 0x%" PRIx64,
+		       a->target->pid, a->kept.hooked->kept_because, missing->at.v);
 }
 
 /*
@@ -195,6 +209,8 @@ static int prepare_journal(struct apply *a, const struct plan *plan, struct err 
 {
 	int status = journal_build(&a->stage, &a->patches, plan->inputs_hash, &a->journal, e);
 	if (!status)
+		status = kept_note(&a->kept, &a->journal, e);
+	if (!status)
 		status = journal_encode(&a->journal, &a->encoded, e);
 	if (status)
 		return status;
@@ -231,13 +247,15 @@ static int check_memory(const struct apply *a, struct err *e)
 /* Everything that can be known and computed without changing the target. */
 static int prepare(struct apply *a, const struct plan *plan, struct err *e)
 {
-	int status = stage_init(a->target, plan, &a->stage, e);
+	int status = stage_init(a->target, plan, &a->kept.for_stage, &a->stage, e);
 	if (!status)
 		status = stage_place(&a->stage, e);
 	if (!status)
 		status = stage_relocate(&a->stage, e);
 	if (!status)
 		status = patch_set_init(&a->stage, &a->patches, e);
+	if (!status)
+		status = replace_hooks(a, e);
 	if (!status && !patch_count(&a->patches, PATCH_WANTED))
 		status = err_set(e, ERR_REFUSED, "process %d: no patch of the plan can be made", a->target->pid);
 	if (!status)
@@ -357,6 +375,23 @@ static void note_dropped(struct apply *a)
 	}
 }
 
+/*
+ * Without its hooks no exception could pass through moved code. A word that points inside of one that replaces another is no saved PC: the other's jump
+ * stands there.
+ */
+static int check_hooks(struct apply *a, struct err *e)
+{
+	for (uint32_t i = 0; i < a->patches.count; i++) {
+		struct patch *p = &a->patches.list[i];
+		if (p->is_hook && p->replaces)
+			p->state = PATCH_WANTED;
+		if (p->is_hook && p->state == PATCH_PC_INSIDE)
+			return err_set(e, ERR_BUSY, "process %d: a saved PC leads to what unwinders ask, at 0x%" PRIx64, a->target->pid,
+				       p->at.v);
+	}
+	return 0;
+}
+
 static void forget_dropped(struct apply *a)
 {
 	for (uint32_t i = 0; i < a->patches.count; i++)
@@ -379,7 +414,7 @@ static int while_stopped(struct apply *a, struct err *e)
 	forget_dropped(a);
 	int status = modes_refuse_threads(&a->threads, e);
 	if (!status)
-		status = patch_compare(a->target, &a->patches, PATCH_ORIGINAL, e);
+		status = patch_compare(a->target, &a->patches, PATCH_BEFORE, e);
 	if (status)
 		return status;
 	r->stacks_cut = moves_drop_saved(&a->patches, &a->threads, a->stack_buffer);
@@ -387,8 +422,10 @@ static int while_stopped(struct apply *a, struct err *e)
 	if (status)
 		return status;
 	r->moved = moves_out_of_patches(&a->moves, &a->patches, &a->threads);
+	status = check_hooks(a, e);
 	note_dropped(a);
-	status = journal_write_flags(a->target, &a->journal, a->flags, e);
+	if (!status)
+		status = journal_write_flags(a->target, &a->journal, a->flags, e);
 	if (!status)
 		status = journal_set_state(a->target, &a->journal, JOURNAL_PATCHING, NULL, e);
 	if (status) {
@@ -399,6 +436,8 @@ static int while_stopped(struct apply *a, struct err *e)
 	/* Threads first: were this process killed between two patches, none may be left between the bytes of one. */
 	moves_commit(&a->threads);
 	status = patch_write(a->target, &a->patches, PATCH_WRITTEN, true, e);
+	if (!status)
+		status = kept_replaced(a->target, &a->kept, e);
 	if (!status)
 		status = patch_write(a->target, &a->patches, PATCH_WRITTEN, false, e);
 	if (!status)
@@ -512,6 +551,7 @@ static void cleanup(struct apply *a)
 {
 	moves_free(&a->moves);
 	patch_set_free(&a->patches);
+	kept_free(&a->kept);
 	journal_free(&a->journal);
 	writer_free(&a->encoded);
 	free(a->flags);

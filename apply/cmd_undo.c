@@ -20,7 +20,7 @@ static void print_text(pid_t pid, const struct undo_report *r)
 		printf("  %u breakpoints or uprobes of somebody else stay, with the original code around them\n", r->breakpoints);
 	if (r->kept)
 		printf("  the image stays mapped: %s; nothing new enters it, undo again to free it%s\n", r->kept_because,
-		       r->hooked ? " (what unwinders ask stays redirected: no other plan can be applied until then)" : "");
+		       r->hooked ? " (what unwinders ask stays redirected until then, or until another plan is applied)" : "");
 	else
 		printf("  %" PRIu64 " KB unmapped, nothing of ours remains\n", r->freed >> 10);
 	if (r->map_removed)

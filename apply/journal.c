@@ -39,6 +39,7 @@ void journal_free(struct journal *j)
 	free(j->runs);
 	free(j->functions);
 	free(j->strings);
+	free(j->replaced);
 	*j = (struct journal){0};
 }
 
@@ -151,6 +152,9 @@ static void encode_body(struct writer *w, const struct journal *j)
 		write_u64(w, j->regions[i].counters_mapped);
 	}
 	journal_encode_names(w, j);
+	write_u32(w, j->replaced_count);
+	for (uint32_t i = 0; i < j->replaced_count; i++)
+		write_u64(w, j->replaced[i].v);
 }
 
 int journal_encode(const struct journal *j, struct writer *w, struct err *e)
@@ -159,7 +163,7 @@ int journal_encode(const struct journal *j, struct writer *w, struct err *e)
 	char text[JOURNAL_REASON_SIZE] = {0};
 	encode_body(&body, j);
 	write_bytes(w, JOURNAL_MAGIC, 8);
-	write_u16(w, JOURNAL_MAJOR);
+	write_u16(w, j->replaced_count ? JOURNAL_MAJOR_REPLACING : JOURNAL_MAJOR);
 	write_u16(w, JOURNAL_MINOR);
 	write_u32(w, HEADER_SIZE);
 	write_u64(w, HEADER_SIZE + body.size);
@@ -262,6 +266,20 @@ static int decode_counters(struct reader *r, struct journal *j, struct err *e)
 	return 0;
 }
 
+/* Since version 1.3. */
+static int decode_replaced(struct reader *r, struct journal *j, struct err *e)
+{
+	uint32_t count = reader_left(r) ? read_u32(r) : 0;
+	if (r->failed || count > JOURNAL_REPLACED_MAX)
+		return err_set(e, ERR_FORMAT, "journal: bad list of replaced ones");
+	j->replaced = calloc(count + 1, sizeof *j->replaced);
+	if (!j->replaced)
+		return err_set(e, ERR_MEMORY, "no memory for the journal");
+	for (; j->replaced_count < count; j->replaced_count++)
+		j->replaced[j->replaced_count].v = read_u64(r);
+	return r->failed ? err_set(e, ERR_FORMAT, "journal: truncated") : 0;
+}
+
 static int decode_body(struct reader *r, struct journal *j, struct err *e)
 {
 	uint32_t regions = read_u32(r), patches = read_u32(r), runs = read_u32(r);
@@ -289,7 +307,9 @@ static int decode_body(struct reader *r, struct journal *j, struct err *e)
 		status = decode_runs(r, j, e);
 	if (!status)
 		status = decode_counters(r, j, e);
-	return status ? status : journal_decode_names(r, j, e);
+	if (!status)
+		status = journal_decode_names(r, j, e);
+	return status ? status : decode_replaced(r, j, e);
 }
 
 /* Magic, version and lengths; returns the total length through ret_total. */
@@ -302,8 +322,9 @@ static int check_header(struct reader *r, size_t size, uint64_t *ret_total, stru
 	uint64_t total = read_u64(r);
 	if (r->failed || memcmp(magic, JOURNAL_MAGIC, 8))
 		return err_set(e, ERR_FORMAT, "not a journal");
-	if (major != JOURNAL_MAJOR)
-		return err_set(e, ERR_UNSUPPORTED, "journal of version %u; this tool reads version %u", major, JOURNAL_MAJOR);
+	if (major != JOURNAL_MAJOR && major != JOURNAL_MAJOR_REPLACING)
+		return err_set(e, ERR_UNSUPPORTED, "journal of version %u; this tool reads %u and %u", major, JOURNAL_MAJOR,
+			       JOURNAL_MAJOR_REPLACING);
 	if (header != HEADER_SIZE || total < HEADER_SIZE || total > size || total > SIZE_MAX_ALLOWED)
 		return err_set(e, ERR_FORMAT, "journal: bad length");
 	*ret_total = total;
@@ -372,6 +393,15 @@ static int load_flags(const struct target *t, struct journal *j, struct err *e)
 	return status;
 }
 
+static void mark_hooks(struct journal *j)
+{
+	for (uint32_t k = 0; k < j->region_count; k++) {
+		raddr stub = patch_stub(j->regions[k].code, j->runs + j->regions[k].first_run, j->regions[k].run_count);
+		for (uint32_t i = 0; stub.v && i < j->patch_count; i++)
+			j->patches[i].is_hook |= patch_leads_to(&j->patches[i], stub);
+	}
+}
+
 /* Reads and decodes what stands at the start of `m`. ERR_NO when that is no journal. */
 static int load(const struct target *t, const struct procmap *m, struct journal *ret_journal, struct err *e)
 {
@@ -396,6 +426,7 @@ static int load(const struct target *t, const struct procmap *m, struct journal 
 	j.address = m->start;
 	j.total = total;
 	j.mapped = journal_mapped_size(total, j.patch_count);
+	mark_hooks(&j);
 	status = j.mapped > room ? err_set(e, ERR_FORMAT, "journal: truncated") : load_flags(t, &j, e);
 	if (status)
 		journal_free(&j);
@@ -413,6 +444,11 @@ static int by_time(const void *a, const void *b)
 {
 	const struct journal *x = a, *y = b;
 	return x->applied_at < y->applied_at ? -1 : x->applied_at > y->applied_at;
+}
+
+static bool is_live(const struct journal *j)
+{
+	return j->state != JOURNAL_REVERTED && j->state != JOURNAL_STAGING;
 }
 
 int journals_load(const struct target *t, struct journal **ret_list, uint32_t *ret_count, struct err *e)
@@ -433,7 +469,9 @@ int journals_load(const struct target *t, struct journal **ret_list, uint32_t *r
 	}
 	uint32_t live = 0;
 	for (size_t i = 0; i < found.count; i++)
-		live += found.data[i].state != JOURNAL_REVERTED && found.data[i].state != JOURNAL_STAGING;
+		live += is_live(&found.data[i]);
+	if (live == 2 && journals_half_replaced(found.data, (uint32_t)found.count, journals_live(found.data, (uint32_t)found.count)))
+		live--;
 	if (!status && live > 1)
 		status = err_set(e, ERR_INCONSISTENT, "process %d: %u journals say that their plan is applied", t->pid, live);
 	if (status) {
@@ -456,14 +494,30 @@ void journals_free(struct journal *list, uint32_t count)
 
 struct journal *journals_live(struct journal *list, uint32_t count)
 {
-	struct journal *staged = NULL;
+	struct journal *staged = NULL, *live = NULL;
 	for (uint32_t i = 0; i < count; i++) {
 		if (list[i].state == JOURNAL_STAGING)
 			staged = &list[i];
-		else if (list[i].state != JOURNAL_REVERTED)
-			return &list[i];
+		else if (is_live(&list[i]) && (!live || journal_replaces(&list[i], live)))
+			live = &list[i];
 	}
-	return staged;
+	return live ? live : staged;
+}
+
+bool journal_replaces(const struct journal *j, const struct journal *older)
+{
+	for (uint32_t i = 0; i < j->replaced_count; i++)
+		if (j->replaced[i].v == older->address.v)
+			return true;
+	return false;
+}
+
+struct journal *journals_half_replaced(struct journal *list, uint32_t count, const struct journal *live)
+{
+	for (uint32_t i = 0; live && live->state == JOURNAL_PATCHING && i < count; i++)
+		if (list[i].state == JOURNAL_UNDOING && journal_replaces(live, &list[i]))
+			return &list[i];
+	return NULL;
 }
 
 int journal_set_state(const struct target *t, struct journal *j, enum journal_state state, const char *kept_because, struct err *e)

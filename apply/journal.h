@@ -16,9 +16,14 @@
 
 #define JOURNAL_MAGIC "RePaveJ1"
 #define JOURNAL_MAJOR 1
-#define JOURNAL_MINOR 2
+#define JOURNAL_MAJOR_REPLACING 2 /* of one that replaces others: a reader of version 1 would free them one by one */
+#define JOURNAL_MINOR 3
 #define JOURNAL_REASON_SIZE 128
 #define JOURNAL_FREEING "about to be freed" /* the reason until the image is gone or a better one is known */
+/* The reason of one that nobody is in, and that nothing leads to but what unwinders ask. */
+#define JOURNAL_TOGETHER "frames of another kept image are found by way of this one, or of this one by way of that"
+#define JOURNAL_BY_APPLIED "its frames are found by way of the plan that is applied; it goes with that"
+#define JOURNAL_REPLACED_MAX 64u
 
 /* X(name, text): in this order in the format */
 #define JOURNAL_STATES(X)                                                                                                                  \
@@ -67,7 +72,9 @@ struct journal {
 	struct plan_run *runs;
 	struct journal_function *functions;
 	char *strings; /* NULL when string_size is 0; else it begins and ends with a zero */
-	uint32_t region_count, patch_count, run_count, function_count, string_size;
+	/* Journals of kept images whose hooks this one's have replaced: its directory has their tables too. Since 1.3. */
+	raddr *replaced;
+	uint32_t region_count, patch_count, run_count, function_count, string_size, replaced_count;
 	uint32_t dropped[PATCH_STATE_COUNT]; /* patches that were not made, by reason */
 };
 
@@ -81,13 +88,17 @@ int journal_encode(const struct journal *j, struct writer *w, struct err *e) MUS
 int journal_decode(const void *data, size_t size, struct journal *ret_journal, struct err *e) MUST_CHECK;
 
 /*
- * All journals of the process, oldest first; at most one of them is neither REVERTED nor STAGING (ERR_INCONSISTENT). Zero is no error. Requires:
+ * All journals of the process, oldest first; patches that are hooks are marked. At most one of them is neither REVERTED nor STAGING
+ * (ERR_INCONSISTENT), but for one that is UNDOING while another that is PATCHING replaces it: the tool was killed meanwhile. Zero is no error. Requires:
  * target_refresh'ed.
  */
 int journals_load(const struct target *t, struct journal **ret_list, uint32_t *ret_count, struct err *e) MUST_CHECK;
 void journals_free(struct journal *list, uint32_t count);
-/* The one that may have patches, else one that is STAGING, or NULL. */
+/* The one that may have patches (of two, the one that replaces the other), else one that is STAGING, or NULL. */
 struct journal *journals_live(struct journal *list, uint32_t count);
+/* The one whose hooks `live` had begun to replace when the tool was killed, or NULL. */
+struct journal *journals_half_replaced(struct journal *list, uint32_t count, const struct journal *live);
+bool journal_replaces(const struct journal *j, const struct journal *older);
 
 /* Writes an encoded journal into its mapping: the body first and then the header, so that a reader finds all of it or nothing. */
 int journal_write(const struct target *t, raddr address, const struct writer *encoded, struct err *e) MUST_CHECK;

@@ -35,6 +35,25 @@ void patch_set_free(struct patch_set *set)
 	*set = (struct patch_set){0};
 }
 
+const struct patch *patch_replace_hooks(struct patch_set *set, const struct patch *list, uint32_t count)
+{
+	const struct patch *missing = NULL;
+	for (uint32_t i = 0; i < count; i++) {
+		uint32_t k = 0;
+		if (!list[i].is_hook || list[i].state != PATCH_WANTED)
+			continue;
+		while (k < set->count && (set->list[k].at.v != list[i].at.v || !set->list[k].is_hook || set->list[k].state != PATCH_WANTED))
+			k++;
+		if (k == set->count) {
+			missing = missing ? missing : &list[i];
+			continue;
+		}
+		set->list[k].replaces = true;
+		memcpy(set->list[k].before, list[i].written, PLAN_PATCH_SIZE);
+	}
+	return missing;
+}
+
 raddr patch_stub(raddr code, const struct plan_run *runs, uint32_t run_count)
 {
 	for (uint32_t i = 0; i < run_count; i++)
@@ -177,9 +196,18 @@ static bool as_expected(const struct patch *p, const uint8_t *bytes, enum patch_
 {
 	if (p->probed && expected != PATCH_WRITTEN)
 		return is_probed(p, bytes, expected);
-	if (expected != PATCH_WRITTEN && !memcmp(bytes, p->original, PLAN_PATCH_SIZE))
-		return true;
-	return expected != PATCH_ORIGINAL && !memcmp(bytes, p->written, PLAN_PATCH_SIZE);
+	bool original = !memcmp(bytes, p->original, PLAN_PATCH_SIZE), written = !memcmp(bytes, p->written, PLAN_PATCH_SIZE);
+	bool before = p->replaces ? !memcmp(bytes, p->before, PLAN_PATCH_SIZE) : original;
+	switch (expected) {
+	case PATCH_ORIGINAL:
+		return original;
+	case PATCH_BEFORE:
+		return before;
+	case PATCH_WRITTEN:
+		return written;
+	default:
+		return original || before || written;
+	}
 }
 
 /* A byte of ours may look like a breakpoint. */

@@ -31,8 +31,10 @@ struct patch {
 	uint8_t original[PLAN_PATCH_SIZE], written[PLAN_PATCH_SIZE];
 	uint8_t state; /* enum patch_state */
 	uint8_t kind;  /* enum plan_patch_kind */
-	bool is_hook;  /* the one in front of _Unwind_Find_FDE */
+	bool is_hook;  /* one that leads what unwinders ask to a stub */
+	bool replaces; /* a hook: until it is made the one of a kept image stands there, with the bytes `before` */
 	bool probed;   /* patch_allow_probes found a breakpoint, or what is left of one */
+	uint8_t before[PLAN_PATCH_SIZE];
 	uint32_t region, function;
 };
 
@@ -60,7 +62,8 @@ struct patch *patch_inside(const struct patch_set *set, raddr address);
 /* Makes the pages that will be written private now (copy on write), so that the stop need not. Writes back one byte that is there. */
 int patch_prefault(const struct target *t, const struct patch_set *set, struct err *e) MUST_CHECK;
 
-enum patch_bytes { PATCH_ORIGINAL, PATCH_WRITTEN, PATCH_EITHER };
+/* PATCH_BEFORE: what apply finds, the original but for hooks that replace others. PATCH_EITHER: any of these. */
+enum patch_bytes { PATCH_ORIGINAL, PATCH_BEFORE, PATCH_WRITTEN, PATCH_EITHER };
 
 /* Are the bytes at every wanted patch as said? ERR_NO with the first address that is not. Requires: stopped; allocates nothing. */
 int patch_compare(const struct target *t, struct patch_set *set, enum patch_bytes expected, struct err *e) MUST_CHECK;
@@ -72,6 +75,12 @@ int patch_compare(const struct target *t, struct patch_set *set, enum patch_byte
  * not forgiven. *ret_breakpoints: patches that have one now. Requires: stopped, and nobody else traces it (a debugger would put back what it found).
  */
 int patch_allow_probes(const struct target *t, struct patch_set *set, uint32_t *ret_breakpoints, struct err *e) MUST_CHECK;
+
+/*
+ * Hooks of the set at the places of the hooks among `list`, the `count` patches of a kept image's journal, become such as replace them. The first hook that is
+ * made there and that the set has none for, or NULL.
+ */
+const struct patch *patch_replace_hooks(struct patch_set *set, const struct patch *list, uint32_t count);
 
 /* Where the stub in front of _Unwind_Find_FDE stands in the image at `code`; 0 when it has none. The patch that leads there is the hook. */
 raddr patch_stub(raddr code, const struct plan_run *runs, uint32_t run_count);

@@ -1,6 +1,7 @@
 #include "apply/stage.h"
 
 #include "apply/modules.h"
+#include "apply/patch.h"
 #include "apply/placement.h"
 #include "formats/base/bytes.h"
 #include "formats/base/hash.h"
@@ -57,12 +58,25 @@ static uint32_t piece_end(const struct plan_module *m, uint32_t first)
 	return next;
 }
 
+/* The original bytes where hooks of kept images stand in the `size` bytes of `text`, read at `start`. */
+static void without_hooks(const struct stage_kept *kept, raddr start, uint8_t *text, uint64_t size)
+{
+	for (uint32_t i = 0; i < kept->patch_count; i++) {
+		const struct patch *p = &kept->patches[i];
+		uint64_t offset = p->at.v - start.v;
+		if (p->is_hook && offset < size && size - offset >= PLAN_PATCH_SIZE && !memcmp(text + offset, p->written, PLAN_PATCH_SIZE))
+			memcpy(text + offset, p->original, PLAN_PATCH_SIZE);
+	}
+}
+
 /* Of the functions [first, next). `text` has room for them. */
-static int compare_piece(const struct target *t, struct region *r, uint32_t first, uint32_t next, uint8_t *text, struct err *e)
+static int compare_piece(const struct stage *s, struct region *r, uint32_t first, uint32_t next, uint8_t *text, struct err *e)
 {
 	const struct plan_function *f = r->plan->functions;
-	uint32_t start = f[first].start;
-	int status = target_read(t, region_text(r, start), text, f[next - 1].start + f[next - 1].size - start, e);
+	uint32_t start = f[first].start, size = f[next - 1].start + f[next - 1].size - start;
+	int status = target_read(s->target, region_text(r, start), text, size, e);
+	if (!status)
+		without_hooks(s->kept, region_text(r, start), text, size);
 	for (uint32_t i = first; !status && i < next; i++) {
 		if (hash_bytes(text + (f[i].start - start), f[i].size) == f[i].hash)
 			continue;
@@ -73,7 +87,7 @@ static int compare_piece(const struct target *t, struct region *r, uint32_t firs
 }
 
 /* Marks every function whose live bytes are not what the plan was made from. */
-static int compare_functions(const struct target *t, struct region *r, struct err *e)
+static int compare_functions(const struct stage *s, struct region *r, struct err *e)
 {
 	const struct plan_module *m = r->plan;
 	uint32_t room = PIECE;
@@ -85,16 +99,16 @@ static int compare_functions(const struct target *t, struct region *r, struct er
 	int status = 0;
 	for (uint32_t i = 0, next; !status && i < m->function_count; i = next) {
 		next = piece_end(m, i);
-		status = compare_piece(t, r, i, next, text, e);
+		status = compare_piece(s, r, i, next, text, e);
 	}
 	free(text);
 	return status;
 }
 
-static int region_init(const struct target *t, const struct plan_module *plan, struct region *r, struct err *e)
+static int region_init(const struct stage *s, const struct plan_module *plan, struct region *r, struct err *e)
 {
 	*r = (struct region){.plan = plan};
-	int status = modules_find(t, plan, &r->bias, e);
+	int status = modules_find(s->target, plan, &r->bias, e);
 	if (status)
 		return status;
 	r->counters_mapped = plan_counter_span(plan->counter_count);
@@ -109,15 +123,15 @@ static int region_init(const struct target *t, const struct plan_module *plan, s
 		memcpy(r->code_bytes, plan->code, plan->code_size);
 	if (plan->data_size)
 		memcpy(r->data_bytes, plan->data, plan->data_size);
-	status = compare_functions(t, r, e);
+	status = compare_functions(s, r, e);
 	if (!status && plan->function_count && r->left_out_count == plan->function_count)
 		return err_set(e, ERR_MISMATCH, "%s: none of its functions in memory is what the plan was made from", plan->module.path);
 	return status;
 }
 
-int stage_init(struct target *t, const struct plan *plan, struct stage *ret_stage, struct err *e)
+int stage_init(struct target *t, const struct plan *plan, const struct stage_kept *kept, struct stage *ret_stage, struct err *e)
 {
-	struct stage s = {.target = t};
+	struct stage s = {.target = t, .kept = kept};
 	struct err why = {0};
 	s.regions = calloc(plan->module_count ? plan->module_count : 1, sizeof *s.regions);
 	s.skipped = calloc(plan->module_count ? plan->module_count : 1, sizeof *s.skipped);
@@ -129,7 +143,7 @@ int stage_init(struct target *t, const struct plan *plan, struct stage *ret_stag
 	for (uint32_t i = 0; !status && i < plan->module_count; i++) {
 		if (!plan->modules[i].code_size)
 			continue;
-		status = region_init(t, &plan->modules[i], &s.regions[s.region_count], &why);
+		status = region_init(&s, &plan->modules[i], &s.regions[s.region_count], &why);
 		if (!status) {
 			s.region_count++;
 			continue;
@@ -292,31 +306,39 @@ static int bind_slot(const struct stage *s, struct region *r, const struct plan_
 	return 0;
 }
 
-/* The list of all regions' unwind tables, which the stub in front of _Unwind_Find_FDE reads. */
+/*
+ * The list of all regions' unwind tables, which the stub in front of a look-up reads: those of kept images too, whose stub is asked no more when
+ * this one is.
+ */
 static int fill_directory(const struct stage *s, struct region *r, struct err *e)
 {
 	const struct plan_module *m = r->plan;
+	_Static_assert(sizeof(struct stage_table) == 32, "an entry");
 	if (m->directory == PLAN_NONE)
 		return 0;
 	uint64_t size = (uint64_t)m->directory_entries * 32;
 	if (m->directory < m->data_offset || size > m->data_size || m->directory - m->data_offset > m->data_size - size)
 		return err_set(e, ERR_FORMAT, "%s: unwind directory outside of the data", m->module.path);
 	uint8_t *out = r->data_bytes + (m->directory - m->data_offset);
-	uint32_t filled = 0;
+	uint32_t filled = s->kept->table_count;
 	memset(out, 0, size);
+	if (filled >= m->directory_entries)
+		return err_set(e, ERR_BUSY, "process %d: %u images of earlier undos are still in use", s->target->pid, filled);
+	if (filled)
+		memcpy(out, s->kept->tables, filled * sizeof *s->kept->tables);
 	for (uint32_t i = 0; i < s->region_count; i++) {
 		const struct region *other = &s->regions[i];
 		if (!other->plan->fde_count)
 			continue;
 		if (filled + 1 >= m->directory_entries)
 			return err_set(e, ERR_FORMAT, "%s: unwind directory too small", m->module.path);
-		const uint64_t entry[4] = {
-		    other->code.v,
-		    other->code.v + other->plan->code_size,
-		    other->code.v + other->plan->fde_table,
+		const struct stage_table table = {
+		    other->code,
+		    {other->code.v + other->plan->code_size},
+		    {other->code.v + other->plan->fde_table},
 		    other->plan->fde_count,
 		};
-		memcpy(out + 32 * filled++, entry, sizeof entry);
+		memcpy(out + sizeof table * filled++, &table, sizeof table);
 	}
 	return 0;
 }

@@ -23,6 +23,20 @@ struct region {
 	uint32_t left_out_count, bound_slots;
 };
 
+/* Unwind tables of an image that an earlier undo had to keep: an entry of the directory (formats/plan.h). */
+struct stage_table {
+	raddr code, code_end, table;
+	uint64_t count;
+};
+
+/* What is in the process of images that earlier undos had to keep. */
+struct stage_kept {
+	const struct patch *patches; /* of those the hooks are made, and stand where the plan has the original bytes */
+	uint32_t patch_count;
+	const struct stage_table *tables;
+	uint32_t table_count;
+};
+
 /* What did not go in, for people; at most one per module. */
 struct stage_skip {
 	const struct plan_module *plan;
@@ -30,7 +44,8 @@ struct stage_skip {
 };
 
 struct stage {
-	struct target *target; /* borrowed */
+	struct target *target;	       /* borrowed */
+	const struct stage_kept *kept; /* borrowed */
 	struct region *regions;
 	struct stage_skip *skipped;
 	uint32_t region_count, skipped_count;
@@ -40,7 +55,7 @@ struct stage {
  * Finds the plan's modules and compares the live bytes of each function with its hash. ERR_REFUSED when no module can be used (the
  * first reason in the text), ERR_GONE, ERR_MEMORY. Requires: target_refresh'ed. Target unchanged.
  */
-int stage_init(struct target *t, const struct plan *plan, struct stage *ret_stage, struct err *e) MUST_CHECK;
+int stage_init(struct target *t, const struct plan *plan, const struct stage_kept *kept, struct stage *ret_stage, struct err *e) MUST_CHECK;
 void stage_free(struct stage *s);
 
 /* Chooses an address for every region. Modules that do not fit move to `skipped`. ERR_REFUSED when none is left. */
@@ -48,7 +63,7 @@ int stage_place(struct stage *s, struct err *e) MUST_CHECK;
 
 /*
  * Makes code_bytes and data_bytes final for the chosen addresses: relocations, ways home of functions left out, slots bound, unwind
- * directory. ERR_REFUSED when a field would overflow.
+ * directory. ERR_REFUSED when a field would overflow; ERR_BUSY when the directory has no room for the tables of kept images.
  */
 int stage_relocate(struct stage *s, struct err *e) MUST_CHECK;
 

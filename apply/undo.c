@@ -49,10 +49,9 @@ static int prepare_patches(struct undo *u, struct err *e)
 		const struct journal_region *r = &u->live->regions[k];
 		if (!modules_present(u->target, &r->module, r->bias))
 			forget_patches(u, k);
-		raddr stub = patch_stub(r->code, u->live->runs + r->first_run, r->run_count);
-		for (uint32_t i = 0; stub.v && i < u->patches.count; i++)
-			u->patches.list[i].is_hook |= patch_leads_to(&u->patches.list[i], stub);
 	}
+	if (!status && u->half_replaced)
+		(void)patch_replace_hooks(&u->patches, u->half_replaced->patches, u->half_replaced->patch_count);
 	return status;
 }
 
@@ -60,15 +59,16 @@ static int prepare(struct undo *u, struct err *e)
 {
 	u->rewrites = malloc(UNDO_RETURNS_MAX * sizeof *u->rewrites);
 	u->pinned = calloc(u->journal_count + 1, sizeof *u->pinned);
-	if (!u->rewrites || !u->pinned)
+	u->used = calloc(u->journal_count + 1, sizeof *u->used);
+	if (!u->rewrites || !u->pinned || !u->used)
 		return err_set(e, ERR_MEMORY, "no memory for return addresses");
 	int status = prepare_patches(u, e);
 	if (!status)
 		status = covered_init(&u->covered, e);
 	if (!status)
 		status = tracees_init(u->target, &u->threads, e);
-	if (u->applied)
-		u->pinned[u->applied - u->journals] = true;
+	for (uint32_t k = 0; u->applied && k < u->journal_count; k++)
+		u->used[k] = u->pinned[k] = undo_leaves(u, &u->journals[k]);
 	find_unwinder(u);
 	return status;
 }
@@ -160,13 +160,17 @@ static int free_images(struct undo *u, uint32_t tries, struct undo_report *repor
 	return 0;
 }
 
-/* What stays says why in its journal. */
+/* What stays says why in its journal; what is pinned by itself does already. */
 static int note_kept(struct undo *u, struct undo_report *report, struct err *e)
 {
 	int status = 0;
-	for (uint32_t k = 0; !status && u->why_kept[0] && k < u->journal_count; k++)
-		if (!u->pinned[k])
-			status = journal_set_state(u->target, &u->journals[k], undo_state_kept(u, &u->journals[k]), u->why_kept, e);
+	for (uint32_t k = 0; !status && k < u->journal_count; k++) {
+		struct journal *j = &u->journals[k];
+		if (!u->used[k] && (u->why_kept[0] || u->pinned[k]))
+			status = journal_set_state(u->target, j, undo_state_kept(u, j), u->why_kept[0] ? u->why_kept : JOURNAL_TOGETHER, e);
+		else if (undo_leaves(u, j) && j->state == JOURNAL_REVERTED)
+			status = journal_set_state(u->target, j, JOURNAL_REVERTED, JOURNAL_BY_APPLIED, e);
+	}
 	report->hooked = undo_has_hook(u);
 	const char *why = u->why_kept[0] ? u->why_kept : u->why_pinned;
 	if (!why[0])
@@ -242,6 +246,7 @@ static void close_undo(struct undo *u)
 	readers_free(&u->readers);
 	free(u->rewrites);
 	free(u->pinned);
+	free(u->used);
 	journals_free(u->journals, u->journal_count);
 }
 
@@ -256,6 +261,7 @@ int undo_process(struct target *t, const struct undo_options *options, struct un
 	if (status)
 		return status;
 	u.live = journals_live(u.journals, u.journal_count);
+	u.half_replaced = journals_half_replaced(u.journals, u.journal_count, u.live);
 	if (options->reap && u.live && (u.live->state == JOURNAL_APPLIED || u.live->state == JOURNAL_PATCHING)) {
 		u.applied = u.live;
 		u.live = NULL;

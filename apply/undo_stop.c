@@ -15,11 +15,16 @@ static raddr original_of(const struct undo *u, raddr address, bool is_return)
 	return journals_original(u->journals, u->journal_count, address, is_return);
 }
 
-/* An image that is to be freed; when reaping, the one that is applied is not. */
+bool undo_leaves(const struct undo *u, const struct journal *j)
+{
+	return u->applied && (j == u->applied || journal_replaces(u->applied, j));
+}
+
+/* An image that is to be freed. */
 static bool in_image(const struct undo *u, raddr address)
 {
 	for (uint32_t i = 0; i < u->journal_count; i++)
-		if (&u->journals[i] != u->applied && journal_region_of(&u->journals[i], address))
+		if (!undo_leaves(u, &u->journals[i]) && journal_region_of(&u->journals[i], address))
 			return true;
 	return false;
 }
@@ -27,7 +32,7 @@ static bool in_image(const struct undo *u, raddr address)
 static void note_entered(struct undo *u, raddr address)
 {
 	for (uint32_t i = 0; i < u->journal_count; i++)
-		u->entered |= !u->pinned[i] && journal_region_of(&u->journals[i], address);
+		u->entered |= !u->used[i] && journal_region_of(&u->journals[i], address);
 }
 
 void undo_keep(struct undo *u, const char *format, ...)
@@ -51,13 +56,15 @@ static void note_unwinding(struct undo *u, int tid)
 }
 
 /*
- * Does this place lie in the middle of the hook's jump? That one stays when the other patches go, so nobody may be sent there: who is at the start
- * of the look-up's copy stays in the image until it is through.
+ * Does this place lie in the middle of a jump that stays? Nobody may be sent there. The hook stays when the other patches go: who is at the start of the
+ * look-up's copy stays in the image until it is through. When reaping, all patches of what is applied stay.
  */
-static bool in_hook(const struct undo *u, raddr home)
+static bool in_jump(const struct undo *u, raddr home)
 {
+	const struct patch_set applied = {.list = u->applied ? u->applied->patches : NULL,
+					  .count = u->applied ? u->applied->patch_count : 0};
 	const struct patch *p = u->live ? patch_inside(&u->patches, home) : NULL;
-	return p && p->is_hook;
+	return (p && p->is_hook) || patch_inside(&applied, home);
 }
 
 struct walk {
@@ -82,8 +89,8 @@ static bool visit_frame(void *context, const struct stack_frame *frame)
 		return true;
 	note_entered(u, (raddr){frame->pc.v - frame->is_return});
 	raddr home = original_of(u, frame->pc, frame->is_return);
-	if (in_hook(u, home)) {
-		undo_keep(u, "thread %d was interrupted where unwinders ask", w->tracee->tid);
+	if (in_jump(u, home)) {
+		undo_keep(u, "thread %d goes on where a jump stands now", w->tracee->tid);
 		u->wait = true;
 		return true;
 	}
@@ -105,7 +112,7 @@ static raddr visit_original(void *context, const struct stack_frame *frame)
 static bool in_tables(const struct undo *u, uint64_t word)
 {
 	for (uint32_t k = 0; k < u->journal_count; k++)
-		for (uint32_t i = 0; &u->journals[k] != u->applied && i < u->journals[k].region_count; i++)
+		for (uint32_t i = 0; !undo_leaves(u, &u->journals[k]) && i < u->journals[k].region_count; i++)
 			if (word - u->journals[k].regions[i].data.v < u->journals[k].regions[i].data_mapped)
 				return true;
 	return false;
@@ -168,8 +175,8 @@ static bool move_home(struct undo *u, struct tracee *tracee, struct undo_report 
 		u->wait = true;
 		return false;
 	}
-	if (in_hook(u, home)) {
-		undo_keep(u, "thread %d is where unwinders ask", tracee->tid);
+	if (in_jump(u, home)) {
+		undo_keep(u, "thread %d is where a jump stands now", tracee->tid);
 		u->wait = true;
 		return false;
 	}
@@ -220,6 +227,17 @@ static int check_bytes(const struct undo *u, int status, struct err *e)
 	return status;
 }
 
+/* Some of the hooks may be of the kept image still; all become the live one's, as if the tool had not been killed among them. */
+static int finish_replacing(struct undo *u, struct err *e)
+{
+	int status = patch_write(u->target, &u->patches, PATCH_WRITTEN, true, e);
+	if (!status)
+		status = journal_set_state(u->target, u->half_replaced, JOURNAL_REVERTED, NULL, e);
+	if (!status)
+		u->half_replaced = NULL;
+	return status;
+}
+
 /* All patches but the hook. */
 static int put_back(struct undo *u, struct undo_report *report, struct err *e)
 {
@@ -232,6 +250,8 @@ static int put_back(struct undo *u, struct undo_report *report, struct err *e)
 		status = patch_allow_probes(u->target, &u->patches, &report->breakpoints, e);
 	if (status == -ERR_NO)
 		return e ? (e->code = ERR_REFUSED, -ERR_REFUSED) : -ERR_REFUSED;
+	if (!status && u->half_replaced)
+		status = finish_replacing(u, e);
 	if (!status)
 		status = journal_set_state(u->target, j, JOURNAL_UNDOING, NULL, e);
 	if (status)

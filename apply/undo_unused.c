@@ -13,7 +13,7 @@ static uint32_t list_images(const struct undo *u, struct covered_range *images)
 {
 	uint32_t count = 0;
 	for (uint32_t k = 0; k < u->journal_count; k++)
-		for (uint32_t n = 0; !u->pinned[k] && n < u->journals[k].region_count; n++) {
+		for (uint32_t n = 0; !u->used[k] && n < u->journals[k].region_count; n++) {
 			const struct journal_region *r = &u->journals[k].regions[n];
 			images[count++] = (struct covered_range){r->code, {r->code.v + r->code_mapped}};
 		}
@@ -58,7 +58,7 @@ static uint32_t journal_of(const struct undo *u, raddr word)
 	return k;
 }
 
-/* Keeps the image that the word at `found` leads into, and no other. */
+/* Keeps the image that the word at `found` leads into. */
 static int pin_image(struct undo *u, raddr found, struct err *e)
 {
 	raddr word;
@@ -66,7 +66,7 @@ static int pin_image(struct undo *u, raddr found, struct err *e)
 	uint32_t k = there ? journal_of(u, word) : u->journal_count;
 	if (k == u->journal_count)
 		return 0; /* it changed or went meanwhile: it is looked for again */
-	u->pinned[k] = true;
+	u->used[k] = true;
 	snprintf(u->why_pinned, sizeof u->why_pinned, "a saved PC may lead into it: the word at 0x%" PRIx64 " looks like one", found.v);
 	return journal_set_state(u->target, &u->journals[k], undo_state_kept(u, &u->journals[k]), u->why_pinned, e);
 }
@@ -98,12 +98,25 @@ static int search_hidden(struct undo *u, raddr *ret_found, struct err *e)
 	return status;
 }
 
-static bool all_pinned(const struct undo *u)
+static bool all_used(const struct undo *u)
 {
 	for (uint32_t k = 0; k < u->journal_count; k++)
-		if (!u->pinned[k])
+		if (!u->used[k])
 			return false;
 	return true;
+}
+
+/*
+ * The live image whose hooks stand and those that it replaced are freed together: through its directory the frames of all are found, and what unwinders ask
+ * must not look at tables that are gone.
+ */
+static void pin(struct undo *u)
+{
+	bool hooked = undo_has_hook(u), together = false;
+	for (uint32_t k = 0; hooked && k < u->journal_count; k++)
+		together |= u->used[k] && (&u->journals[k] == u->live || journal_replaces(u->live, &u->journals[k]));
+	for (uint32_t k = 0; k < u->journal_count; k++)
+		u->pinned[k] = u->used[k] || (together && (&u->journals[k] == u->live || journal_replaces(u->live, &u->journals[k])));
 }
 
 static int pin_images(struct undo *u, struct err *e)
@@ -112,13 +125,14 @@ static int pin_images(struct undo *u, struct err *e)
 	int status = target_refresh(u->target, e);
 	if (!status)
 		covered_finish(&u->covered, u->target);
-	for (uint32_t n = 0; !status && found.v && !all_pinned(u) && n < u->journal_count + PIN_TRIES; n++) {
+	for (uint32_t n = 0; !status && found.v && !all_used(u) && n < u->journal_count + PIN_TRIES; n++) {
 		found.v = 0;
 		status = search_hidden(u, &found, e);
 		if (!status && found.v)
 			status = pin_image(u, found, e);
 	}
-	if (!status && found.v && !all_pinned(u)) /* words come and go: none of the images is safe */
+	pin(u);
+	if (!status && found.v && !all_used(u)) /* words come and go: none of the images is safe */
 		undo_keep(u, "memory that may hold saved PCs changes too fast");
 	return status;
 }
@@ -127,7 +141,7 @@ int undo_find_unused(struct undo *u, const struct undo_options *options, struct 
 {
 	int status = 0;
 	u->entered = true;
-	for (uint32_t n = 0; !status && !u->why_kept[0] && !all_pinned(u) && u->entered; n++) {
+	for (uint32_t n = 0; !status && !u->why_kept[0] && !all_used(u) && u->entered; n++) {
 		if (n == SEARCH_TRIES) {
 			undo_keep(u, "coroutines keep going on in it");
 			break;
@@ -135,7 +149,7 @@ int undo_find_unused(struct undo *u, const struct undo_options *options, struct 
 		status = pin_images(u, e);
 		u->entered = false;
 		u->searched = true;
-		if (!status && !u->why_kept[0] && !all_pinned(u))
+		if (!status && !u->why_kept[0] && !all_used(u))
 			status = undo_settle(u, options, report, e);
 	}
 	return status;

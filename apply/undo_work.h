@@ -21,8 +21,9 @@ struct undo {
 	struct target *target;
 	struct journal *journals;
 	uint32_t journal_count;
-	struct journal *live;	 /* the one with patches, or NULL */
-	struct journal *applied; /* when reaping, the one to leave alone, or NULL */
+	struct journal *live;	       /* the one with patches, or NULL */
+	struct journal *applied;       /* when reaping, the one to leave alone, or NULL */
+	struct journal *half_replaced; /* whose hooks `live` (or `applied`) was replacing when the tool was killed, or NULL */
 	struct patch_set patches;
 	struct tracees threads;
 	struct stack_unwinder *unwinder;
@@ -32,9 +33,10 @@ struct undo {
 	struct readers readers;		   /* from the second stop on, when `readers_wanted` at the first */
 	bool readers_wanted;		   /* a thread holds what may be a pointer into our tables */
 	char why_kept[JOURNAL_REASON_SIZE];
-	char why_lost[JOURNAL_REASON_SIZE];   /* of the latest stop: whose stack cannot be followed, if it is so with one */
-	struct covered covered;		      /* by the walks of the latest stop */
-	bool *pinned;			      /* owned, per journal: not to be freed */
+	char why_lost[JOURNAL_REASON_SIZE]; /* of the latest stop: whose stack cannot be followed, if it is so with one */
+	struct covered covered;		    /* by the walks of the latest stop */
+	bool *used;   /* owned, per journal: a word of memory may be a saved PC that leads into its image, or it is left alone */
+	bool *pinned; /* owned, per journal: not to be freed, since it or one that goes with it is used */
 	char why_pinned[JOURNAL_REASON_SIZE]; /* of the latest: a word of memory may be a saved PC that leads into its image */
 	bool look_only;			      /* nothing of the target is changed */
 	bool patches_gone, wait;	      /* wait: a little later it may go */
@@ -55,6 +57,8 @@ __attribute__((format(printf, 2, 3))) void undo_keep(struct undo *u, const char 
  */
 int undo_while_stopped(struct undo *u, struct undo_report *report, struct err *e) MUST_CHECK;
 
+/* When reaping: what is applied, and the images whose tables its directory has. */
+bool undo_leaves(const struct undo *u, const struct journal *j);
 /* Is the hook of the live journal still to be taken back? */
 bool undo_has_hook(const struct undo *u);
 /* The state of a journal that is not to be freed now, or not yet. */
