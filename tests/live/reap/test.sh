@@ -7,6 +7,7 @@ command -v jq >/dev/null || { echo "no jq"; exit 77; }
 build_lib
 build_victim victim.c
 "$work/handplan" "$work/victim" "$work/plan" || fail "no plan"
+"$work/handplan" "$work/victim" "$work/behind" --behind hot_wait:6 || fail "no plan"
 start_asking "$work/victim"
 
 run() {
@@ -65,6 +66,33 @@ ask "end 2"
 run undo
 grep -q "nothing of ours remains" "$work/log" || fail "image kept"
 pristine "all ended" --padding
+
+# A thread in a kept image, whose place in the original lies inside a jump of the plan that is applied by now: it goes home when it is not inside any more.
+ask "wait 0"
+ask "spin 0" # all that threads need is there then
+ask "stop 0"
+remember
+insides=0
+for _ in 1 2 3 4 5 6; do
+	run apply "$work/plan"
+	ask "wait 0"
+	run undo
+	grep -q "stays mapped: a saved PC" "$work/log" || fail "no image is kept for hot_wait"
+	run apply "$work/behind"
+	ask "spin 0"
+	for ((try = 0; try < 50; try++)); do
+		repave-apply undo --reap -p "$victim" --max-pause 2000 >"$work/log" 2>&1 && break
+		grep -q "where a jump stands now" "$work/log" || fail "reap: $(cat "$work/log")"
+		insides=$((insides + 1))
+	done
+	[ "$try" -lt 50 ] || fail "the image of hot_wait is never freed"
+	ask "stop 0"
+	[ "$answer" = stopped ] || fail "stop: $answer"
+	run undo
+	grep -q "nothing of ours remains" "$work/log" || fail "image kept"
+	pristine "hot_wait" --padding
+done
+echo "$insides times a thread was inside of the jump"
 
 # Killed tools: what was only staged goes, what was half applied is for undo.
 killed=0 half=0

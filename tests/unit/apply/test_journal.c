@@ -43,6 +43,9 @@ static void sample(struct journal *j, struct journal_region *region, struct patc
 	runs[1] = (struct plan_run){.image = 0x10, .original = 0x80, .image_size = 5, .original_size = 2, .kind = PLAN_RUN_REWRITTEN};
 	static struct journal_function functions[2];
 	static char strings[] = "\0first";
+	static raddr replaced[JOURNAL_REPLACED_MAX + 1];
+	replaced[0].v = 0x50000000;
+	replaced[1].v = 0x60000000;
 	functions[0] = (struct journal_function){0x10, 0x40, 1};
 	functions[1] = (struct journal_function){0x80, 0x20, 0};
 	*j = (struct journal){
@@ -62,6 +65,8 @@ static void sample(struct journal *j, struct journal_region *region, struct patc
 	    .strings = strings,
 	    .function_count = 2,
 	    .string_size = sizeof strings,
+	    .replaced = replaced,
+	    .replaced_count = 2,
 	    .dropped = {0, 4, 3, 2, 1},
 	};
 }
@@ -104,6 +109,8 @@ static void what_is_encoded_decodes_to_the_same(void **state)
 	assert_int_equal(j.regions[0].function_count, 2);
 	assert_int_equal(j.functions[1].start, 0x80);
 	assert_string_equal(j.strings + j.functions[0].name, "first");
+	assert_int_equal(j.replaced_count, 2);
+	assert_int_equal(j.replaced[1].v, 0x60000000);
 	struct writer again = {0};
 	assert_int_equal(journal_encode(&j, &again, NULL), 0);
 	assert_int_equal(again.size, w.size);
@@ -182,8 +189,8 @@ static void impossible_names_and_frames_are_refused(void **state)
 	expect_format_error(&j, "bad names");
 }
 
-/* A journal of version 1.1 ends with the counters. */
-static void older_journals_have_no_names(void **state)
+/* A journal of version 1.1 ends with the counters, one of 1.2 with the names. */
+static void older_journals_have_less(void **state)
 {
 	(void)state;
 	struct journal j;
@@ -192,18 +199,65 @@ static void older_journals_have_no_names(void **state)
 	struct plan_run runs[2];
 	struct writer w = {0};
 	sample(&j, &region, patches, runs);
-	size_t names = 8 + 6 * 4 + 2 * 12 + j.string_size;
+	j.replaced_count = 0;
+	size_t replaced = 4, names = 8 + 6 * 4 + 2 * 12 + j.string_size;
 	assert_int_equal(journal_encode(&j, &w, NULL), 0);
-	uint64_t total = w.size - names, sum = hash_bytes(w.data + 256, total - 256);
-	memcpy(w.data + 16, &total, sizeof total);
-	memcpy(w.data + 24, &sum, sizeof sum);
-	w.data[10] = 1;
-	assert_int_equal(journal_decode(w.data, total, &j, NULL), 0);
-	assert_int_equal(j.regions[0].counters_mapped, 0x2000);
-	assert_int_equal(j.regions[0].function_count, 0);
-	assert_int_equal(j.regions[0].fde_count, 0);
-	journal_free(&j);
+	for (unsigned minor = 1; minor < 3; minor++) {
+		uint64_t total = w.size - replaced - (minor == 1 ? names : 0), sum = hash_bytes(w.data + 256, total - 256);
+		memcpy(w.data + 16, &total, sizeof total);
+		memcpy(w.data + 24, &sum, sizeof sum);
+		w.data[10] = (uint8_t)minor;
+		assert_int_equal(journal_decode(w.data, total, &j, NULL), 0);
+		assert_int_equal(j.regions[0].counters_mapped, 0x2000);
+		assert_int_equal(j.regions[0].function_count, minor == 1 ? 0 : 2);
+		assert_int_equal(j.regions[0].fde_count, minor == 1 ? 0 : 2);
+		assert_int_equal(j.replaced_count, 0);
+		journal_free(&j);
+	}
 	writer_free(&w);
+}
+
+/* Tools of version 1 would free one that replaces others as if it stood alone. */
+static void one_that_replaces_others_has_another_version(void **state)
+{
+	(void)state;
+	struct journal j;
+	struct journal_region region;
+	struct patch patches[2];
+	struct plan_run runs[2];
+	for (uint32_t count = 0; count < 2; count++) {
+		struct writer w = {0};
+		sample(&j, &region, patches, runs);
+		j.replaced_count = count;
+		assert_int_equal(journal_encode(&j, &w, NULL), 0);
+		assert_int_equal(w.data[8], count ? 2 : 1);
+		writer_free(&w);
+	}
+	sample(&j, &region, patches, runs);
+	j.replaced_count = JOURNAL_REPLACED_MAX + 1;
+	expect_format_error(&j, "replaced");
+}
+
+/* The states that a tool leaves which is killed: the live one, and the one that it was replacing. */
+static void the_live_one_is_that_which_replaces(void **state)
+{
+	(void)state;
+	raddr replaced[] = {{0x1000}};
+	for (unsigned turned = 0; turned < 2; turned++) {
+		struct journal list[2] = {0}, *older = &list[turned], *newer = &list[!turned];
+		*older = (struct journal){.address = {0x1000}, .state = JOURNAL_UNDOING};
+		*newer = (struct journal){.address = {0x2000}, .state = JOURNAL_STAGING, .replaced = replaced, .replaced_count = 1};
+		assert_ptr_equal(journals_live(list, 2), older);
+		assert_null(journals_half_replaced(list, 2, older));
+		newer->state = JOURNAL_PATCHING;
+		assert_ptr_equal(journals_live(list, 2), newer);
+		assert_ptr_equal(journals_half_replaced(list, 2, newer), older);
+		older->state = JOURNAL_REVERTED;
+		assert_ptr_equal(journals_live(list, 2), newer);
+		assert_null(journals_half_replaced(list, 2, newer));
+		newer->state = JOURNAL_REVERTED;
+		assert_null(journals_live(list, 2));
+	}
 }
 
 static void every_truncation_is_refused(void **state)
@@ -260,10 +314,15 @@ static void image_addresses_lead_home(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(what_is_encoded_decodes_to_the_same), cmocka_unit_test(impossible_counters_are_refused),
-	    cmocka_unit_test(every_truncation_is_refused),	   cmocka_unit_test(every_flipped_bit_of_length_and_body_is_refused),
-	    cmocka_unit_test(image_addresses_lead_home),	   cmocka_unit_test(impossible_names_and_frames_are_refused),
-	    cmocka_unit_test(older_journals_have_no_names),
+	    cmocka_unit_test(what_is_encoded_decodes_to_the_same),
+	    cmocka_unit_test(impossible_counters_are_refused),
+	    cmocka_unit_test(every_truncation_is_refused),
+	    cmocka_unit_test(every_flipped_bit_of_length_and_body_is_refused),
+	    cmocka_unit_test(image_addresses_lead_home),
+	    cmocka_unit_test(impossible_names_and_frames_are_refused),
+	    cmocka_unit_test(older_journals_have_less),
+	    cmocka_unit_test(one_that_replaces_others_has_another_version),
+	    cmocka_unit_test(the_live_one_is_that_which_replaces),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
