@@ -3,10 +3,25 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* May a frame of this image stand on a stack? */
+/*
+ * May a frame of this image stand on a stack? Of one that was only kept together with others none can, but of that which is hooked: threads go through its copy
+ * of what unwinders ask.
+ */
 static bool may_be_used(const struct kept *k, const struct journal *j)
 {
-	return (j == k->hooked || journal_replaces(k->hooked, j)) && strcmp(j->kept_because, JOURNAL_TOGETHER);
+	return j == k->hooked || (journal_replaces(k->hooked, j) && strcmp(j->kept_because, JOURNAL_TOGETHER));
+}
+
+/* Where the library was closed, and the hook with it, there is nothing to be replaced. */
+static void forget_closed(struct kept *k, const struct target *t)
+{
+	for (uint32_t i = 0; i < k->hooked->patch_count; i++) {
+		struct patch *p = &k->hooked->patches[i];
+		uint8_t bytes[PLAN_PATCH_SIZE];
+		if (p->is_hook &&
+		    (target_read_some(t, p->at, bytes, sizeof bytes) != sizeof bytes || memcmp(bytes, p->written, sizeof bytes)))
+			p->state = PATCH_LEFT_OUT;
+	}
 }
 
 static int list_tables(struct kept *k, struct err *e)
@@ -37,8 +52,10 @@ int kept_load(const struct target *t, struct kept *ret_kept, struct err *e)
 	k.hooked = journals_live(k.journals, k.count);
 	if (k.hooked && k.hooked->state != JOURNAL_UNDOING)
 		k.hooked = NULL;
-	if (k.hooked)
+	if (k.hooked) {
+		forget_closed(&k, t);
 		status = list_tables(&k, e);
+	}
 	if (status)
 		kept_free(&k);
 	else
@@ -60,7 +77,7 @@ int kept_note(const struct kept *k, struct journal *j, struct err *e)
 	if (!j->replaced)
 		return err_set(e, ERR_MEMORY, "no memory for the journal");
 	for (uint32_t i = 0; k->hooked && i < k->count; i++) {
-		if (&k->journals[i] != k->hooked && !may_be_used(k, &k->journals[i]))
+		if (!may_be_used(k, &k->journals[i]))
 			continue;
 		if (count == JOURNAL_REPLACED_MAX)
 			return err_set(e, ERR_BUSY, "%u images of earlier undos are still in use", count);

@@ -1,5 +1,5 @@
 #!/bin/bash
-# See desc. REPLACED_STEP=1: killed at every step, not at every fourth.
+# See desc. REPLACED_STEP=1: killed at every step, not at every sixth.
 set -u
 cd "$(dirname "$0")" || exit 1
 . ../lib/live.sh
@@ -97,7 +97,7 @@ all_end() {
 swept() {
 	local step ends=$1 verb=$2 begun=0 last turn
 	shift
-	for ((step = 1 + RANDOM % ${REPLACED_STEP:-4}; ; step += ${REPLACED_STEP:-4})); do
+	for ((step = 1 + RANDOM % ${REPLACED_STEP:-6}; ; step += ${REPLACED_STEP:-6})); do
 		run apply "$work/plan1"
 		ask "begin 0"
 		run undo
@@ -106,7 +106,7 @@ swept() {
 			ask "begin 1"
 		fi
 		turn=$ends
-		[ "$ends" = before ] || { [ $((step / ${REPLACED_STEP:-4} % 2)) = 0 ] && turn=between || turn=after; }
+		[ "$ends" = before ] || { [ $((step / ${REPLACED_STEP:-6} % 2)) = 0 ] && turn=between || turn=after; }
 		[ "$turn" != before ] || all_end "before"
 		REPAVE_FAULT=$step repave-apply "$@" -p "$victim" --max-pause 2000 >"$work/log" 2>&1
 		last=$?
@@ -131,7 +131,7 @@ swept() {
 		[ "$last" = 0 ] && break
 	done
 	[ "$verb" = undo ] || [ "$begun" -gt 0 ] || [ "${REPLACED_STEP:-}" != 1 ] || fail "never killed while hooks are replaced"
-	echo "$verb was killed at $((step / ${REPLACED_STEP:-4})) steps, $begun times while it replaced hooks"
+	echo "$verb was killed at $((step / ${REPLACED_STEP:-6})) steps, $begun times while it replaced hooks"
 }
 swept later apply "$work/plan2"
 swept later undo
