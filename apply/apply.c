@@ -100,27 +100,28 @@ static int clear_leftovers(struct apply *a, struct err *e)
 	if (status)
 		return status;
 	const struct journal *live = journals_live(list, count);
-	bool half_done = live && live->state != JOURNAL_APPLIED;
+	bool half_done = live && live->state != JOURNAL_APPLIED, kept = live && live->state == JOURNAL_UNDOING && live->kept_because[0];
 	if (live && !half_done)
 		status = err_set(e, ERR_REFUSED, "process %d: a plan is applied already; undo it first", a->target->pid);
 	journals_free(list, count);
-	if (status || !half_done)
-		return status;
-	if (a->options->dry_run)
-		return kept_load(a->target, &a->kept, e);
-	struct undo_options options = {.max_pause = a->options->max_pause, .tries = UNDO_TRIES};
-	struct undo_report undone;
-	status = undo_process(a->target, &options, &undone, e);
-	if (status)
-		return err_prefix(e, "taking back what a killed tool left");
-	a->report.repaired = !undone.hooked;
-	status = target_refresh(a->target, e);
+	if (!status && half_done && !a->options->dry_run) {
+		struct undo_options options = {.max_pause = a->options->max_pause, .tries = UNDO_TRIES};
+		struct undo_report undone;
+		status = undo_process(a->target, &options, &undone, e);
+		if (status)
+			return err_prefix(e, "taking back what a killed tool left");
+		a->report.repaired = !kept || !undone.hooked;
+		status = target_refresh(a->target, e);
+	}
 	return status ? status : kept_load(a->target, &a->kept, e);
 }
 
 /* The hooks of a kept image can only go when others come for them. */
 static int replace_hooks(struct apply *a, struct err *e)
 {
+	int status = kept_drop_patches(&a->kept, a->target, &a->patches, e);
+	if (status)
+		return status;
 	const struct patch *missing = patch_replace_hooks(&a->patches, a->kept.for_stage.patches, a->kept.for_stage.patch_count);
 	if (!missing)
 		return 0;
@@ -193,14 +194,18 @@ static int check_unwinding(const struct apply *a, struct err *e)
 
 static int place_journal(struct apply *a, struct err *e)
 {
-	struct placement_range *taken = calloc(a->stage.region_count + 1, sizeof *taken);
+	const struct stage_kept *kept = &a->kept.for_stage;
+	struct placement_range *taken = calloc(kept->place_count + a->stage.region_count + 1, sizeof *taken),
+			       *own = taken + kept->place_count;
 	if (!taken)
 		return err_set(e, ERR_MEMORY, "no memory for %u regions", a->stage.region_count);
+	if (kept->place_count)
+		memcpy(taken, kept->places, kept->place_count * sizeof *taken);
 	for (uint32_t i = 0; i < a->stage.region_count; i++)
-		taken[i] = (struct placement_range){a->stage.regions[i].code, region_span(&a->stage.regions[i])};
+		own[i] = (struct placement_range){a->stage.regions[i].code, region_span(&a->stage.regions[i])};
 	const struct region *first = &a->stage.regions[0];
 	struct placement_want want = {first->code, {first->code.v + first->code_mapped}, a->journal.mapped, PLAN_PAGE};
-	int status = placement_find(&a->target->maps, taken, a->stage.region_count, &want, &a->journal.address, e);
+	int status = placement_find(&a->target->maps, taken, kept->place_count + a->stage.region_count, &want, &a->journal.address, e);
 	free(taken);
 	return status;
 }
@@ -389,13 +394,20 @@ static int check_hooks(struct apply *a, struct err *e)
 			return err_set(e, ERR_BUSY, "process %d: a saved PC leads to what unwinders ask, at 0x%" PRIx64, a->target->pid,
 				       p->at.v);
 	}
+	/* Hooks are written before threads are moved, so nobody may be inside of one. */
+	for (uint32_t i = 0; i < a->threads.count; i++) {
+		const struct tracee *tracee = &a->threads.list[i];
+		const struct patch *p = tracee->moved_from ? patch_inside(&a->patches, (raddr){tracee->moved_from}) : NULL;
+		if (p && p->is_hook)
+			return err_set(e, ERR_BUSY, "process %d: thread %d is where unwinders ask", a->target->pid, tracee->tid);
+	}
 	return 0;
 }
 
 static void forget_dropped(struct apply *a)
 {
 	for (uint32_t i = 0; i < a->patches.count; i++)
-		if (a->patches.list[i].state == PATCH_PC_INSIDE)
+		if (a->patches.list[i].state == PATCH_PC_INSIDE && !a->patches.list[i].for_good)
 			a->patches.list[i].state = PATCH_WANTED;
 }
 
@@ -433,13 +445,19 @@ static int while_stopped(struct apply *a, struct err *e)
 		return status;
 	}
 	a->patched = true;
-	/* Threads first: were this process killed between two patches, none may be left between the bytes of one. */
-	moves_commit(&a->threads);
+	/*
+	 * Hooks first, then threads: whoever is in the image may unwind. Then the other patches: were this process killed between two, no thread may be left
+	 * between the bytes of one.
+	 */
 	status = patch_write(a->target, &a->patches, PATCH_WRITTEN, true, e);
 	if (!status)
 		status = kept_replaced(a->target, &a->kept, e);
-	if (!status)
-		status = patch_write(a->target, &a->patches, PATCH_WRITTEN, false, e);
+	if (status) {
+		moves_forget(&a->threads);
+		return status;
+	}
+	moves_commit(&a->threads);
+	status = patch_write(a->target, &a->patches, PATCH_WRITTEN, false, e);
 	if (!status)
 		status = patch_compare(a->target, &a->patches, PATCH_WRITTEN, e);
 	return status ? status : journal_set_state(a->target, &a->journal, JOURNAL_APPLIED, NULL, e);

@@ -21,6 +21,8 @@ static const char *answer(const struct journal *j)
 		return "applied";
 	case JOURNAL_UNDOING:
 		return "being undone";
+	case JOURNAL_UNMAPPING:
+		return "being undone, image not freed yet";
 	default:
 		return strcmp(j->kept_because, JOURNAL_FREEING) ? "undone, image kept" : "being undone, image not freed yet";
 	}
@@ -50,7 +52,8 @@ static void print_journal(const struct target *t, const struct journal *j)
 		printf("  a tool was killed while %s; the process runs correctly; undo takes it back\n", journal_state_text(j->state));
 	if (j->state == JOURNAL_REVERTED)
 		printf("  the image stays mapped because: %s\n", escape_shown(j->kept_because));
-	printf("  %u patches%s, plan %016" PRIx64 "\n", made(j), j->state == JOURNAL_REVERTED ? " (taken back)" : "", j->plan_hash);
+	printf("  %u patches%s, plan %016" PRIx64 "\n", made(j),
+	       j->state == JOURNAL_REVERTED || j->state == JOURNAL_UNMAPPING ? " (taken back)" : "", j->plan_hash);
 	for (unsigned i = 1; i < PATCH_STATE_COUNT; i++)
 		if (j->dropped[i])
 			printf("  %u patches not made (reason %u)\n", j->dropped[i], i);

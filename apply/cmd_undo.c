@@ -63,7 +63,7 @@ static int print_reaped(const struct cli *cli, const struct target *t, const str
 	*ret_left = 0;
 	for (uint32_t i = 0; i < count; i++) {
 		const struct journal *j = &list[i];
-		if (j->state != JOURNAL_REVERTED && j->state != JOURNAL_STAGING) {
+		if (journal_is_live(j)) {
 			applied = true;
 			continue;
 		}

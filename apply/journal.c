@@ -446,9 +446,14 @@ static int by_time(const void *a, const void *b)
 	return x->applied_at < y->applied_at ? -1 : x->applied_at > y->applied_at;
 }
 
-static bool is_live(const struct journal *j)
+bool journal_is_entered(const struct journal *j)
 {
-	return j->state != JOURNAL_REVERTED && j->state != JOURNAL_STAGING;
+	return j->state != JOURNAL_STAGING && j->state != JOURNAL_UNMAPPING;
+}
+
+bool journal_is_live(const struct journal *j)
+{
+	return journal_is_entered(j) && j->state != JOURNAL_REVERTED;
 }
 
 int journals_load(const struct target *t, struct journal **ret_list, uint32_t *ret_count, struct err *e)
@@ -469,7 +474,7 @@ int journals_load(const struct target *t, struct journal **ret_list, uint32_t *r
 	}
 	uint32_t live = 0;
 	for (size_t i = 0; i < found.count; i++)
-		live += is_live(&found.data[i]);
+		live += journal_is_live(&found.data[i]);
 	if (live == 2 && journals_half_replaced(found.data, (uint32_t)found.count, journals_live(found.data, (uint32_t)found.count)))
 		live--;
 	if (!status && live > 1)
@@ -498,7 +503,7 @@ struct journal *journals_live(struct journal *list, uint32_t count)
 	for (uint32_t i = 0; i < count; i++) {
 		if (list[i].state == JOURNAL_STAGING)
 			staged = &list[i];
-		else if (is_live(&list[i]) && (!live || journal_replaces(&list[i], live)))
+		else if (journal_is_live(&list[i]) && (!live || journal_replaces(&list[i], live)))
 			live = &list[i];
 	}
 	return live ? live : staged;
@@ -539,7 +544,7 @@ int journal_set_state(const struct target *t, struct journal *j, enum journal_st
 
 const struct journal_region *journal_region_of(const struct journal *j, raddr address)
 {
-	for (uint32_t i = 0; i < j->region_count; i++)
+	for (uint32_t i = 0; journal_is_entered(j) && i < j->region_count; i++)
 		if (address.v - j->regions[i].code.v < j->regions[i].code_mapped)
 			return &j->regions[i];
 	return NULL;

@@ -30,8 +30,9 @@
 	X(STAGING, "staging")	/* mappings may exist; nothing of the target's own is changed */                                           \
 	X(PATCHING, "patching") /* the image is complete; any subset of the patches may be written */                                      \
 	X(APPLIED, "applied")                                                                                                              \
-	X(UNDOING, "undoing")	/* any subset of the patches may be written */                                                             \
-	X(REVERTED, "reverted") /* no patch is written; the image is still mapped for the reason given */
+	X(UNDOING, "undoing")	  /* any subset of the patches may be written */                                                           \
+	X(REVERTED, "reverted")	  /* no patch is written; the image is still mapped for the reason given */                                \
+	X(UNMAPPING, "unmapping") /* as STAGING; nobody is in the image, and nothing leads to it */
 
 enum journal_state {
 #define X(name, text) JOURNAL_##name,
@@ -87,8 +88,16 @@ int journal_encode(const struct journal *j, struct writer *w, struct err *e) MUS
 /* Validates bytes that the target may have altered: sizes before allocation, checksum, ranges. ERR_FORMAT, ERR_UNSUPPORTED. */
 int journal_decode(const void *data, size_t size, struct journal *ret_journal, struct err *e) MUST_CHECK;
 
+/* May it have patches? Not when it is STAGING, REVERTED or UNMAPPING. */
+bool journal_is_live(const struct journal *j);
 /*
- * All journals of the process, oldest first; patches that are hooks are marked. At most one of them is neither REVERTED nor STAGING
+ * May anybody be in its image? When it is STAGING or UNMAPPING, nobody; and what it names may be gone, and the place be the program's own by now: then no address
+ * belongs to it, to the functions below.
+ */
+bool journal_is_entered(const struct journal *j);
+
+/*
+ * All journals of the process, oldest first; patches that are hooks are marked. At most one of them is live
  * (ERR_INCONSISTENT), but for one that is UNDOING while another that is PATCHING replaces it: the tool was killed meanwhile. Zero is no error. Requires:
  * target_refresh'ed.
  */

@@ -22,7 +22,7 @@ enum patch_state {
 	PATCH_LEFT_OUT,	 /* its function differs in memory */
 	PATCH_CROSSES,	 /* it lies on two pages */
 	PATCH_UNREACHED, /* the target is further than 2 GiB */
-	PATCH_PC_INSIDE, /* a saved PC points between its bytes */
+	PATCH_PC_INSIDE, /* a saved PC points between its bytes, or a kept image leads there */
 	PATCH_STATE_COUNT,
 };
 
@@ -33,6 +33,7 @@ struct patch {
 	uint8_t kind;  /* enum plan_patch_kind */
 	bool is_hook;  /* one that leads what unwinders ask to a stub */
 	bool replaces; /* a hook: until it is made the one of a kept image stands there, with the bytes `before` */
+	bool for_good; /* dropped whatever the next stop finds */
 	bool probed;   /* patch_allow_probes found a breakpoint, or what is left of one */
 	uint8_t before[PLAN_PATCH_SIZE];
 	uint32_t region, function;

@@ -85,13 +85,17 @@ static int add_journal(struct release *r, struct journal *j, struct err *e)
 {
 	bool altered = false;
 	const struct piece self = {j->address, j->mapped, 0, 0, JOURNAL_MAGIC, false, false};
+	size_t first = r->ranges.count;
 	int status = 0;
 	for (uint32_t i = 0; !status && i < j->region_count; i++)
 		status = add_region(r, &j->regions[i], &altered, e);
 	if (status)
 		return status;
-	if (!altered || j->state == JOURNAL_STAGING)
-		return add_piece(r, &self, &altered, e);
+	if (!altered || !journal_is_entered(j)) {
+		status = add_piece(r, &self, &altered, e);
+		return status || j->state == JOURNAL_UNMAPPING ? status : journal_set_state(r->target, j, JOURNAL_UNMAPPING, NULL, e);
+	}
+	r->ranges.count = first;
 	snprintf(r->report.kept, sizeof r->report.kept, "it is not what was written, somebody else changed it");
 	return journal_set_state(r->target, j, JOURNAL_REVERTED, r->report.kept, e);
 }

@@ -168,11 +168,13 @@ int stage_init(struct target *t, const struct plan *plan, const struct stage_kep
 
 int stage_place(struct stage *s, struct err *e)
 {
-	struct placement_range *taken = calloc(s->region_count + 1, sizeof *taken);
+	uint32_t kept = s->kept->place_count, placed = 0;
+	struct placement_range *taken = calloc(s->region_count + kept + 1, sizeof *taken);
 	struct err why = {0};
-	uint32_t placed = 0;
 	if (!taken)
 		return err_set(e, ERR_MEMORY, "no memory for %u regions", s->region_count);
+	if (kept)
+		memcpy(taken, s->kept->places, kept * sizeof *taken);
 	for (uint32_t i = 0; i < s->region_count; i++) {
 		struct region *r = &s->regions[i];
 		struct placement_want want = {
@@ -181,14 +183,14 @@ int stage_place(struct stage *s, struct err *e)
 		    .size = region_span(r),
 		    .alignment = plan_code_alignment(r->plan->code_size),
 		};
-		if (placement_find(&s->target->maps, taken, placed, &want, &r->code, &why)) {
+		if (placement_find(&s->target->maps, taken, kept + placed, &want, &r->code, &why)) {
 			skip(s, r->plan, &why);
 			region_free(r);
 			continue;
 		}
 		r->data.v = r->code.v + r->plan->data_offset;
 		r->counters.v = r->counters_mapped ? r->code.v + r->plan->counter_offset : 0;
-		taken[placed] = (struct placement_range){r->code, want.size};
+		taken[kept + placed] = (struct placement_range){r->code, want.size};
 		if (placed != i) {
 			s->regions[placed] = *r;
 			*r = (struct region){0};
@@ -331,7 +333,8 @@ static int fill_directory(const struct stage *s, struct region *r, struct err *e
 		if (!other->plan->fde_count)
 			continue;
 		if (filled + 1 >= m->directory_entries)
-			return err_set(e, ERR_FORMAT, "%s: unwind directory too small", m->module.path);
+			return err_set(e, s->kept->table_count ? ERR_BUSY : ERR_FORMAT,
+				       "%s: unwind directory too small (%u entries of kept images)", m->module.path, s->kept->table_count);
 		const struct stage_table table = {
 		    other->code,
 		    {other->code.v + other->plan->code_size},

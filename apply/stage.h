@@ -6,6 +6,7 @@
 #ifndef APPLY_STAGE_H
 #define APPLY_STAGE_H
 
+#include "apply/placement.h"
 #include "apply/target.h"
 #include "formats/plan.h"
 
@@ -35,6 +36,9 @@ struct stage_kept {
 	uint32_t patch_count;
 	const struct stage_table *tables;
 	uint32_t table_count;
+	const struct placement_range
+	    *places; /* of all images that a journal names, mapped or not: a new one there would be taken for them */
+	uint32_t place_count;
 };
 
 /* What did not go in, for people; at most one per module. */

@@ -124,7 +124,7 @@ int symbols_init(const struct target *t, const struct journal *journals, uint32_
 	int failed = 0;
 	write_u8(&s.names, 0);
 	for (uint32_t k = 0; k < count; k++)
-		for (uint32_t i = 0; !failed && journals[k].state != JOURNAL_STAGING && i < journals[k].region_count; i++)
+		for (uint32_t i = 0; !failed && journal_is_entered(&journals[k]) && i < journals[k].region_count; i++)
 			if (journals[k].regions[i].code_size && is_mapped(t, &journals[k].regions[i]))
 				failed = add_image(&s, &journals[k], &journals[k].regions[i]);
 	if (failed || s.names.failed) {

@@ -166,7 +166,7 @@ static int note_kept(struct undo *u, struct undo_report *report, struct err *e)
 	int status = 0;
 	for (uint32_t k = 0; !status && k < u->journal_count; k++) {
 		struct journal *j = &u->journals[k];
-		if (!u->used[k] && (u->why_kept[0] || u->pinned[k]))
+		if (journal_is_entered(j) && !u->used[k] && (u->why_kept[0] || u->pinned[k]))
 			status = journal_set_state(u->target, j, undo_state_kept(u, j), u->why_kept[0] ? u->why_kept : JOURNAL_TOGETHER, e);
 		else if (undo_leaves(u, j) && j->state == JOURNAL_REVERTED)
 			status = journal_set_state(u->target, j, JOURNAL_REVERTED, JOURNAL_BY_APPLIED, e);
@@ -180,19 +180,25 @@ static int note_kept(struct undo *u, struct undo_report *report, struct err *e)
 	return status;
 }
 
+/* May anybody be in an image that is to be freed? */
+static bool any_entered(const struct undo *u)
+{
+	for (uint32_t k = 0; k < u->journal_count; k++)
+		if (journal_is_entered(&u->journals[k]) && !undo_leaves(u, &u->journals[k]))
+			return true;
+	return false;
+}
+
 static int undo_all(struct undo *u, const struct undo_options *options, struct undo_report *report, struct err *e)
 {
-	bool only_staged = u->live && u->live->state == JOURNAL_STAGING && u->journal_count == 1;
+	bool entered = any_entered(u);
 	int status = prepare(u, e);
-	if (!status && only_staged) { /* nothing leads into it; should it stay, it is not in the way of a next one */
-		status = journal_set_state(u->target, u->live, JOURNAL_REVERTED, JOURNAL_FREEING, e);
-	} else if (!status) {
+	if (!status && entered)
 		status = undo_settle(u, options, report, e);
-		if (!status)
-			status = undo_find_unused(u, options, report, e);
-		if (!status)
-			status = note_kept(u, report, e);
-	}
+	if (!status && entered)
+		status = undo_find_unused(u, options, report, e);
+	if (!status)
+		status = note_kept(u, report, e);
 	if (status || u->why_kept[0])
 		return status;
 	return free_images(u, options->tries ? options->tries : 1, report, e);

@@ -17,7 +17,8 @@ static raddr original_of(const struct undo *u, raddr address, bool is_return)
 
 bool undo_leaves(const struct undo *u, const struct journal *j)
 {
-	return u->applied && (j == u->applied || journal_replaces(u->applied, j));
+	const struct journal *half = u->half_replaced;
+	return u->applied && (j == u->applied || journal_replaces(u->applied, j) || (half && (j == half || journal_replaces(half, j))));
 }
 
 /* An image that is to be freed. */
@@ -112,7 +113,8 @@ static raddr visit_original(void *context, const struct stack_frame *frame)
 static bool in_tables(const struct undo *u, uint64_t word)
 {
 	for (uint32_t k = 0; k < u->journal_count; k++)
-		for (uint32_t i = 0; !undo_leaves(u, &u->journals[k]) && i < u->journals[k].region_count; i++)
+		for (uint32_t i = 0;
+		     journal_is_entered(&u->journals[k]) && !undo_leaves(u, &u->journals[k]) && i < u->journals[k].region_count; i++)
 			if (word - u->journals[k].regions[i].data.v < u->journals[k].regions[i].data_mapped)
 				return true;
 	return false;
@@ -331,7 +333,7 @@ static int settle_journals(struct undo *u, struct err *e)
 		u->live = NULL;
 	}
 	for (uint32_t i = 0; !status && i < u->journal_count; i++)
-		if (!u->pinned[i])
+		if (!u->pinned[i] && journal_is_entered(&u->journals[i]))
 			status = journal_set_state(u->target, &u->journals[i], undo_state_kept(u, &u->journals[i]),
 						   u->why_kept[0] ? u->why_kept : JOURNAL_FREEING, e);
 	return status;

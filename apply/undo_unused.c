@@ -13,7 +13,7 @@ static uint32_t list_images(const struct undo *u, struct covered_range *images)
 {
 	uint32_t count = 0;
 	for (uint32_t k = 0; k < u->journal_count; k++)
-		for (uint32_t n = 0; !u->used[k] && n < u->journals[k].region_count; n++) {
+		for (uint32_t n = 0; !u->used[k] && journal_is_entered(&u->journals[k]) && n < u->journals[k].region_count; n++) {
 			const struct journal_region *r = &u->journals[k].regions[n];
 			images[count++] = (struct covered_range){r->code, {r->code.v + r->code_mapped}};
 		}
@@ -64,8 +64,8 @@ static int pin_image(struct undo *u, raddr found, struct err *e)
 	raddr word;
 	bool there = target_read_some(u->target, found, &word.v, sizeof word.v) == sizeof word.v;
 	uint32_t k = there ? journal_of(u, word) : u->journal_count;
-	if (k == u->journal_count)
-		return 0; /* it changed or went meanwhile: it is looked for again */
+	if (k == u->journal_count || u->used[k])
+		return 0; /* it changed or went meanwhile, perhaps into what is applied: it is looked for again */
 	u->used[k] = true;
 	snprintf(u->why_pinned, sizeof u->why_pinned, "a saved PC may lead into it: the word at 0x%" PRIx64 " looks like one", found.v);
 	return journal_set_state(u->target, &u->journals[k], undo_state_kept(u, &u->journals[k]), u->why_pinned, e);
@@ -101,7 +101,7 @@ static int search_hidden(struct undo *u, raddr *ret_found, struct err *e)
 static bool all_used(const struct undo *u)
 {
 	for (uint32_t k = 0; k < u->journal_count; k++)
-		if (!u->used[k])
+		if (!u->used[k] && journal_is_entered(&u->journals[k]))
 			return false;
 	return true;
 }

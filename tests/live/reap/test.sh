@@ -110,5 +110,29 @@ for step in $(seq $((2 + RANDOM % 2)) 2 400); do
 done
 [ "$killed" -gt 0 ] && [ "$half" -gt 0 ] || fail "never killed while staging, or while patching"
 run undo
+
+# An undo that was killed while it unmapped, and the same plan once more, which would stand in the same place: what is left of the first one goes, and nothing
+# of the second.
+unmapping=0
+for step in $(seq $((2 + RANDOM % 2)) 2 400); do
+	run apply "$work/plan"
+	REPAVE_FAULT=$step repave-apply undo -p "$victim" --max-pause 2000 >"$work/log" 2>&1 && break
+	state=$(repave-apply status --json -p "$victim" | jq -r '.plans[0].state')
+	[ "$state" != unmapping ] || unmapping=$((unmapping + 1))
+	repave-apply apply -p "$victim" --max-pause 2000 "$work/plan" >"$work/log" 2>&1
+	case $? in
+	0) ;;
+	5) [ "$state" = applied ] && grep -q "applied already" "$work/log" || fail "apply after undo was killed at $step: $(cat "$work/log")" ;;
+	*) fail "apply after undo was killed at $step: $(cat "$work/log")" ;;
+	esac
+	run undo --reap
+	repave-apply verify -p "$victim" >"$work/log" 2>&1 || fail "reap took something of what is applied, after undo was killed at $step"
+	ask "begin 0"
+	ask "end 0"
+	run undo
+	grep -q "nothing of ours remains" "$work/log" || fail "image kept after undo was killed at $step"
+	pristine "undo was killed at $step" --padding
+done
+[ "$unmapping" -gt 0 ] || fail "never killed while unmapping"
 end_asking
 echo "reaped what $killed killed tools had staged; $half were half done"

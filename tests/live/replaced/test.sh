@@ -1,5 +1,5 @@
 #!/bin/bash
-# See desc. REPLACED_STEP=1: killed at every step, not at every sixth.
+# See desc. REPLACED_STEP=1: killed at every step, not at every sixth. REPLACED_ROUNDS=N: so often at random, not 3 times.
 set -u
 cd "$(dirname "$0")" || exit 1
 . ../lib/live.sh
@@ -115,6 +115,13 @@ swept() {
 		esac
 		caught throw "$verb killed at $step"
 		[ "$turn" != between ] || all_end "$verb killed at $step"
+		if [ $((RANDOM % 2)) = 0 ]; then
+			repave-apply undo --reap -p "$victim" --max-pause 2000 >"$work/log" 2>&1
+			case $? in
+			0 | 75) caught throw "reaped after $verb was killed at $step" ;;
+			*) fail "reap after $verb was killed at $step: $(cat "$work/log")" ;;
+			esac
+		fi
 		repave-apply undo -p "$victim" --max-pause 2000 >"$work/log" 2>&1
 		case $? in
 		0) ;;
@@ -136,4 +143,36 @@ swept() {
 swept later apply "$work/plan2"
 swept later undo
 swept before undo
+
+# at_random NUMBER: plans come and go, coroutines begin and throw, tools are killed, in any order
+at_random() {
+	local n i kills=0 fault begun=(0 0 0 0)
+	for ((i = 0; i < $1; i++)); do
+		n=$((RANDOM % 4)) fault=
+		[ $((RANDOM % 3)) != 0 ] || { fault=$((1 + RANDOM % 190)) kills=$((kills + 1)); }
+		case $((RANDOM % 6)) in
+		0 | 1) REPAVE_FAULT=$fault repave-apply apply -p "$victim" --max-pause 2000 "$work/plan$((RANDOM % 3 + 1))" ;;
+		2) REPAVE_FAULT=$fault repave-apply undo -p "$victim" --max-pause 2000 ;;
+		3) REPAVE_FAULT=$fault repave-apply undo --reap -p "$victim" --max-pause 2000 ;;
+		*) if [ "${begun[n]}" = 0 ]; then ask "begin $n"; else caught "end $n" "at random, $i"; fi; begun[n]=$((!begun[n])) ;;
+		esac >"$work/log" 2>&1
+		case $? in
+		0 | 5 | 75 | 137) ;;
+		*) fail "at random, $i: exit $?" ;;
+		esac
+		[ "$(states | wc -w)" -le 8 ] || fail "images pile up: $(states)"
+		caught throw "at random, $i"
+	done
+	for n in 0 1 2 3; do
+		[ "${begun[n]}" = 0 ] || caught "end $n" "at random, at last"
+	done
+	repave-apply undo -p "$victim" --max-pause 2000 >"$work/log" 2>&1 || grep -q "nothing is applied" "$work/log" || fail "undo at last"
+	[ -z "$(states)" ] || fail "at random: $(states) is left"
+	pristine "at random"
+	echo "$1 things at random, tools killed $kills times"
+}
+ask "begin 3"
+caught "end 3" "before what is random"
+remember
+for ((round = 0; round < ${REPLACED_ROUNDS:-3}; round++)); do at_random 40; done
 end_asking

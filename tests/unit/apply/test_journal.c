@@ -309,6 +309,11 @@ static void image_addresses_lead_home(void **state)
 	assert_int_equal(journal_original(&j, (raddr){0x40000015}, true).v, 0x11082);
 	assert_int_equal(journal_original(&j, (raddr){0x3fffffff}, false).v, 0);
 	assert_null(journal_region_of(&j, (raddr){0x40001000}));
+	/* Nobody is in it, and something else may stand there. */
+	j.state = JOURNAL_UNMAPPING;
+	assert_null(journal_region_of(&j, (raddr){0x40000003}));
+	j.state = JOURNAL_STAGING;
+	assert_null(journal_region_of(&j, (raddr){0x40000003}));
 }
 
 int main(void)
