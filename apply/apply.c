@@ -397,7 +397,8 @@ static int check_hooks(struct apply *a, struct err *e)
 	/* Hooks are written before threads are moved, so nobody may be inside of one. */
 	for (uint32_t i = 0; i < a->threads.count; i++) {
 		const struct tracee *tracee = &a->threads.list[i];
-		const struct patch *p = tracee->moved_from ? patch_inside(&a->patches, (raddr){tracee->moved_from}) : NULL;
+		bool moved = tracee->state == TRACEE_STOPPED && tracee->moved_from;
+		const struct patch *p = moved ? patch_inside(&a->patches, (raddr){tracee->moved_from}) : NULL;
 		if (p && p->is_hook)
 			return err_set(e, ERR_BUSY, "process %d: thread %d is where unwinders ask", a->target->pid, tracee->tid);
 	}
